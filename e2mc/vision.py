@@ -1,19 +1,42 @@
 """The one door through which torchvision is imported.
 
-The torchvision wheel of the package index is linked to CUDA. Beside a CPU-only torch its
-binary does not load and ``import torchvision`` fails with "operator torchvision::nms does
-not exist". Only in that case the missing operator schemas are declared (nothing here calls
-the operators themselves) and the import is tried again. ``torchvision.io`` and ``ops.nms``
-stay unusable then; images are decoded with Pillow everywhere.
+Two remedies, both only where they are needed:
+
+- The torchvision wheel of the package index is linked to CUDA. Beside a CPU-only torch its
+  binary does not load and the import fails with "operator torchvision::nms does not exist".
+  The missing operator schemas are then declared and the import is tried again.
+  ``torchvision.io`` and ``ops.nms`` stay unusable; images are decoded with Pillow.
+- ``torchvision.ops.roi_align`` imports torch's whole compiler for one predicate: three seconds
+  of every process. Nothing here calls that operator, so while torchvision is being imported
+  the predicate comes from a stand-in that answers "not supported".
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
 import torch
 
 _declared: list[torch.library.Library] = []
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    if "torch._dynamo" in sys.modules:
+        yield
+        return
+    package, utils = ModuleType("torch._dynamo"), ModuleType("torch._dynamo.utils")
+    package.__path__ = []
+    utils.is_compile_supported = lambda device_type: False  # type: ignore[attr-defined]
+    stand_ins = {"torch._dynamo": package, "torch._dynamo.utils": utils}
+    sys.modules.update(stand_ins)
+    try:
+        yield
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
 
 
 def _import_torchvision() -> ModuleType:
@@ -31,4 +54,5 @@ def _import_torchvision() -> ModuleType:
     return import_module("torchvision")
 
 
-torchvision = _import_torchvision()
+with _without_compiler():
+    torchvision = _import_torchvision()

@@ -1,0 +1,107 @@
+"""What is added to a base loss, by name, with its weights per base method."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from e2mc.config.strict import Strict
+
+Space = Literal["hypercube", "hypersphere"]
+
+
+class E2MC(Strict):
+    """Marginal entropy and covariance on a compact space (the paper's criterion)."""
+
+    kind: Literal["e2mc"] = "e2mc"
+    space: Space
+    """`hypercube`: sigmoid (VICReg); `hypersphere`: Gaussian CDF (SwAV, SimSiam)."""
+    entropy_weight: float = Field(ge=0)
+    """Beta."""
+    covariance_weight: float = Field(ge=0)
+    """Gamma."""
+    entropy_over_views: Literal["mean", "sum"] = "mean"
+    """`mean`: official code; `sum`: the paper's Algorithm 1 (twice the entropy for two views)."""
+
+
+class VCReg(Strict):
+    """Variance and covariance regularisation (paper B.1)."""
+
+    kind: Literal["vcreg"] = "vcreg"
+    space: Literal["hypersphere", "projector"] = "hypersphere"
+    """L2-normalised embeddings with target 1/sqrt(d) (the script's default), or raw, target 1."""
+    variance_weight: float = Field(0.1, ge=0)
+    """Mu."""
+    covariance_weight: float = Field(0.001, ge=0)
+    """Nu."""
+
+
+class Uniformity(Strict):
+    """Uniformity on the hypersphere (AUH; paper B.1)."""
+
+    kind: Literal["auh"] = "auh"
+    weight: float = Field(0.5, ge=0)
+    """Lambda."""
+    kernel_width: float = Field(2.0, gt=0)
+    """t of the Gaussian potential."""
+    over_views: Literal["mean", "sum"] = "mean"
+    """`mean`: code; `sum`: the paper's Eq. B.3."""
+
+
+class MMCR(Strict):
+    """Maximum manifold capacity (paper B.1): nuclear norm of the centroids."""
+
+    kind: Literal["mmcr"] = "mmcr"
+    weight: float = Field(0.005, ge=0)
+    """Weight of the nuclear norm."""
+
+
+class MEC(Strict):
+    """Maximum entropy coding (Liu et al., 2022)."""
+
+    kind: Literal["mec"] = "mec"
+    weight: float = Field(1.0, ge=0)
+    """Weight of the coding length."""
+    order: int = Field(4, ge=1)
+    """Terms of the Taylor series."""
+
+
+class CorInfoMax(Strict):
+    """Log-determinant of the embedding covariance (Ozsoy et al., 2022)."""
+
+    kind: Literal["corinfomax"] = "corinfomax"
+    weight: float = Field(1.0, ge=0)
+    """Weight of the log-determinants."""
+    forgetting: float = Field(0.1, ge=0, lt=1)
+    """Weight of the past in the moving averages."""
+
+
+class EntropyReconstruction(Strict):
+    """Entropy and reconstruction bound (arXiv 2307.10907)."""
+
+    kind: Literal["er"] = "er"
+    weight: float = Field(1.0, ge=0)
+    """Weight of the bound."""
+    concentration: float = Field(10.0, gt=0)
+    """Kappa of the von Mises-Fisher kernel."""
+    estimator: Literal["joe", "plug-in"] = "joe"
+    """Entropy estimator."""
+
+
+class MutualInformation(Strict):
+    """Mutual information from second-order statistics (arXiv 2409.04747)."""
+
+    kind: Literal["mi"] = "mi"
+    weight: float = Field(1.0, ge=0)
+    """Weight of the mutual information."""
+    form: Literal["exact", "series"] = "exact"
+    """Log-determinants with a ridge, or a truncated series."""
+    order: int = Field(4, ge=1)
+    """Terms of the series."""
+    ridge: float = Field(1e-3, gt=0)
+    """Added to every covariance's diagonal."""
+
+
+Criterion = Annotated[
+    E2MC | VCReg | Uniformity | MMCR | MEC | CorInfoMax | EntropyReconstruction | MutualInformation,
+    Field(discriminator="kind"),
+]
