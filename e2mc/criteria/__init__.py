@@ -1,0 +1,39 @@
+"""What is added to a base loss: E2MC, its rivals and its neighbours.
+
+    from e2mc.criteria import E2MC
+    criterion = E2MC(space="hypersphere", entropy_weight=1.0, covariance_weight=25.0)
+    loss = base_loss + criterion([z_a, z_b])
+
+Needs torch and NumPy only. See docs/criteria.md.
+"""
+
+from e2mc.criteria.covariance import covariance_penalty
+from e2mc.criteria.criterion import Criterion
+from e2mc.criteria.e2mc import E2MC, to_unit_cube
+from e2mc.criteria.gather import gather_rows
+from e2mc.criteria.mmcr import MMCR
+from e2mc.criteria.spacings import marginal_entropy
+from e2mc.criteria.uniformity import Uniformity
+from e2mc.criteria.vcreg import VCReg, variance_hinge
+
+CRITERIA: dict[str, type[Criterion]] = {
+    "e2mc": E2MC,
+    "vcreg": VCReg,
+    "auh": Uniformity,
+    "mmcr": MMCR,
+}
+"""Criteria by their name in a configuration."""
+
+__all__ = [
+    "CRITERIA",
+    "E2MC",
+    "MMCR",
+    "Criterion",
+    "Uniformity",
+    "VCReg",
+    "covariance_penalty",
+    "gather_rows",
+    "marginal_entropy",
+    "to_unit_cube",
+    "variance_hinge",
+]
