@@ -1,1 +1,1 @@
-"""Protocols that measure a frozen or fine-tuned backbone: linear, semi-supervised, SVM, neighbours."""
+"""Protocols that measure a backbone: linear, semi-supervised, SVM, nearest neighbours."""
