@@ -1,0 +1,213 @@
+"""Which evaluations each table, figure and test is made from.
+
+The workflow asks here for the inputs of its rules and the writers ask here for the cells they
+read, so the two cannot disagree. Nothing heavy is imported: Snakemake evaluates this module
+while it plans.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from e2mc import layout
+from e2mc.config.experiment import Base, Experiment
+from e2mc.config.stages import grid_criteria
+from e2mc.errors import E2MCError
+
+TABLE_NAMES = ("table1", "table2", "table3", "table_d1", "table_d2")
+FIGURE_NAMES = ("figure2", "figure3", "figure4", "figure_d1")
+STATISTICS_NAMES = ("significance", "trials")
+FIGURE_FORMATS = ("pdf", "png")
+
+PRINCIPAL = ("base", "continued", "e2mc")
+"""The three arms of Table 1: the checkpoint, trained on without, and trained on with E2MC."""
+
+NO_SEMISUPERVISED = ("simsiam", "er", "mi")
+"""Methods without a published fine-tuning protocol."""
+
+
+class Cell(NamedTuple):
+    """One evaluation; the fields are those of the file names."""
+
+    base: str
+    criterion: str
+    trial: int
+    protocol: str
+
+
+def tables(experiment: Experiment) -> tuple[str, ...]:
+    """The tables that this experiment has."""
+    return tuple(name for name in TABLE_NAMES if table_inputs(experiment, name))
+
+
+def figures(experiment: Experiment) -> tuple[str, ...]:
+    """The figures that this experiment has."""
+    return tuple(name for name in FIGURE_NAMES if figure_inputs(experiment, name))
+
+
+def table_inputs(experiment: Experiment, table: str) -> list[Cell]:
+    """Evaluations behind one table, empty if the experiment has no such table.
+
+    Raises:
+        E2MCError: there is no table of that name in the paper.
+    """
+    shown = experiment.tables
+    if table == "table1":
+        return [cell for base in experiment.bases for cell in _table1(experiment, base)]
+    if table == "table2":
+        return [cell for base in experiment.bases for cell in _table2(experiment, base)]
+    if table == "table3":
+        return _linear(experiment, shown.table3, _criteria_of(experiment, shown.table3))
+    if table == "table_d1":
+        return [
+            cell
+            for cell in _table1(experiment, shown.table_d1)
+            if cell.criterion in ("base", "e2mc")
+        ]
+    if table == "table_d2":
+        return _table_d2(experiment)
+    raise E2MCError(f"no table '{table}'; tables: {', '.join(TABLE_NAMES)}")
+
+
+def figure_inputs(experiment: Experiment, figure: str) -> list[Cell]:
+    """What one figure is drawn from; the protocol of Figures 2 and D.1 is ``embeddings``.
+
+    Raises:
+        E2MCError: there is no figure of that name.
+    """
+    trained = [name for name, base in experiment.bases.items() if "e2mc" in base.criteria]
+    if figure == "figure2":
+        return _pair(trained[:1], "embeddings")
+    if figure == "figure_d1":
+        return _pair(trained, "embeddings")
+    if figure == "figure3":
+        return _pair(trained, "knn")
+    if figure == "figure4":
+        return [
+            cell
+            for base in trained
+            for cell in _linear(experiment, base, _principal(experiment, base))
+        ]
+    raise E2MCError(f"no figure '{figure}'; figures: {', '.join(FIGURE_NAMES)}")
+
+
+def statistics_inputs(experiment: Experiment) -> list[Cell]:
+    """Evaluations that are tested: Tables 1 to 3, and every criterion on every base, linear."""
+    cells = [cell for table in ("table1", "table2") for cell in table_inputs(experiment, table)]
+    for base in experiment.bases:
+        cells += _linear(experiment, base, _criteria_of(experiment, base))
+    return list(dict.fromkeys(cells))
+
+
+def reproduction_inputs(experiment: Experiment) -> list[Cell]:
+    """Evaluations that are set against published numbers: those of all five tables."""
+    cells = [cell for table in TABLE_NAMES for cell in table_inputs(experiment, table)]
+    return list(dict.fromkeys(cells))
+
+
+def table_files(experiment: Experiment, table: str) -> list[str]:
+    """Files that ``tables.write_table`` reads, relative to the results folder."""
+    patterns = [layout.METRICS]
+    if table == "table_d1":
+        patterns.append(layout.PREDICTIONS)
+    return _files(table_inputs(experiment, table), patterns)
+
+
+def figure_files(experiment: Experiment, figure: str) -> list[str]:
+    """Files that ``figures.write_figure`` reads, relative to the results folder."""
+    pattern = {"figure3": layout.DISTANCES, "figure4": layout.CURVE}.get(figure, layout.EMBEDDINGS)
+    return _files(figure_inputs(experiment, figure), [pattern])
+
+
+def statistics_files(experiment: Experiment) -> list[str]:
+    """Files that ``significance.write_statistics`` reads, relative to the results folder."""
+    cells = statistics_inputs(experiment)
+    predictions = [cell for cell in cells if cell.protocol != "voc07"]
+    return _files(cells, [layout.METRICS]) + _files(predictions, [layout.PREDICTIONS])
+
+
+def reproduction_files(experiment: Experiment) -> list[str]:
+    """Files that ``reproduction.write_reproduction`` reads, relative to the results folder."""
+    return _files(reproduction_inputs(experiment), [layout.METRICS])
+
+
+def linear_protocols(experiment: Experiment) -> tuple[str, ...]:
+    """The configured shares of the labels, as protocol names."""
+    return tuple(f"linear-{percent}" for percent in experiment.evaluation.linear.percents)
+
+
+def semisup_protocols(experiment: Experiment, base: Base) -> tuple[str, ...]:
+    """The same for fine-tuning, none for methods without such a protocol."""
+    if base.method in NO_SEMISUPERVISED:
+        return ()
+    return tuple(f"semisup-{percent}" for percent in experiment.evaluation.semisup.percents)
+
+
+def transfer_protocols(experiment: Experiment) -> tuple[str, ...]:
+    """The configured transfer data sets."""
+    data = {"inat18": experiment.data.inat18, "voc07": experiment.data.voc07}
+    return tuple(name for name, folder in data.items() if folder is not None)
+
+
+def _files(cells: Iterable[Cell], patterns: Iterable[str]) -> list[str]:
+    return [pattern.format(**cell._asdict()) for pattern in patterns for cell in cells]
+
+
+def _criteria_of(experiment: Experiment, base: str | None) -> tuple[str, ...]:
+    return () if base is None else ("base", *experiment.bases[base].criteria)
+
+
+def _principal(experiment: Experiment, base: str) -> tuple[str, ...]:
+    configured = _criteria_of(experiment, base)
+    return tuple(name for name in PRINCIPAL if name in configured)
+
+
+def _linear(experiment: Experiment, base: str | None, criteria: tuple[str, ...]) -> list[Cell]:
+    return [
+        Cell(base, criterion, trial, protocol)
+        for criterion in criteria
+        for trial in range(experiment.trials)
+        for protocol in linear_protocols(experiment)
+        if base is not None
+    ]
+
+
+def _table1(experiment: Experiment, base: str | None) -> list[Cell]:
+    """Fine-tuning of `continued` is not published and the dearest evaluation: it is left out."""
+    if base is None:
+        return []
+    principal = _principal(experiment, base)
+    return _linear(experiment, base, principal) + [
+        Cell(base, criterion, trial, protocol)
+        for criterion in principal
+        if criterion != "continued"
+        for trial in range(experiment.trials)
+        for protocol in semisup_protocols(experiment, experiment.bases[base])
+    ]
+
+
+def _table2(experiment: Experiment, base: str) -> list[Cell]:
+    """The SVMs see one centre crop of one checkpoint: trials of `base` would repeat one number."""
+    return [
+        Cell(base, criterion, trial, protocol)
+        for criterion in _principal(experiment, base)
+        if criterion != "continued"
+        for protocol in transfer_protocols(experiment)
+        for trial in range(1 if (criterion, protocol) == ("base", "voc07") else experiment.trials)
+    ]
+
+
+def _table_d2(experiment: Experiment) -> list[Cell]:
+    ablation = experiment.tables.table_d2
+    if ablation is None:
+        return []
+    return [
+        Cell(ablation.base, criterion, trial, protocol)
+        for criterion in grid_criteria(experiment)
+        for trial in range(ablation.trials)
+        for protocol in linear_protocols(experiment)
+        if protocol in ("linear-1", "linear-10")
+    ]
+
+
+def _pair(bases: list[str], protocol: str) -> list[Cell]:
+    return [Cell(base, criterion, 0, protocol) for base in bases for criterion in ("base", "e2mc")]
