@@ -130,10 +130,12 @@ def _t_power(effect: float, trials: int, significance: float) -> float:
     """Power of the two-sided one-sample t-test at mean / standard deviation = `effect`."""
     critical = float(stats.t.isf(significance / 2, trials - 1))
     shift = effect * sqrt(trials)
-    if shift > 10 * (critical + 10):
-        return 1.0
-    upper = float(stats.nct.sf(critical, trials - 1, shift))
-    return upper + float(stats.nct.cdf(-critical, trials - 1, shift))
+    detected = float(stats.nct.sf(critical, trials - 1, shift))
+    # A significant mean of the wrong sign has a probability below 1e-6 from here on, where scipy's
+    # lower tail turns into nan.
+    if shift < 5:
+        detected += float(stats.nct.cdf(-critical, trials - 1, shift))
+    return detected
 
 
 def _check(power: float, significance: float) -> None:
