@@ -1,0 +1,1 @@
+"""One training loop for all methods and criteria, with optimizers, schedules, resumable state."""

@@ -1,0 +1,22 @@
+"""Learning rate as a function of progress."""
+
+import math
+
+from e2mc.config.methods import Training
+
+
+def learning_rate(training: Training, epoch: float, total: float) -> float:
+    """Rate at a point of the training: linear warm-up, then constant or a cosine to zero.
+
+    Args:
+        training: schedule and effective peak rate.
+        epoch: epochs done, with fractions: step / steps per epoch.
+        total: epochs in all.
+    """
+    warmup = training.warmup_epochs
+    if epoch < warmup:
+        return training.learning_rate * epoch / warmup
+    if training.schedule == "constant":
+        return training.learning_rate
+    progress = (epoch - warmup) / (total - warmup)
+    return training.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
