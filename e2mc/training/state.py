@@ -1,0 +1,160 @@
+"""The resumable state of a run: complete or absent, checked when read, two kept.
+
+A state is two files: ``step-<n>.pt`` and then, as the mark that it is complete,
+``step-<n>.sha256`` with its hash. Whatever a kill or a full disk leaves behind is therefore
+never taken for a state, and damage that happens later is noticed.
+"""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from e2mc.errors import E2MCError
+from e2mc.files import atomic_write, sha256, write_text
+from e2mc.lock import locked
+
+KEPT = 2
+INTERRUPTED_STATUS = 75
+"""Exit status of an interrupted run: EX_TEMPFAIL of sysexits.h, "try again"."""
+
+
+class Interrupted(SystemExit):
+    """The run was asked to stop, saved its state and goes on when started again."""
+
+    def __init__(self) -> None:
+        super().__init__(INTERRUPTED_STATUS)
+
+
+def run_lock(folder: Path) -> AbstractContextManager[None]:
+    """Refuse a second training on one run directory.
+
+    Raises:
+        E2MCError: another process holds the lock.
+    """
+    return locked(folder / "lock", wait=False)
+
+
+def save_state(folder: Path, step: int, payload: Mapping[str, Any]) -> None:
+    """Write a state, then delete everything but the newest two complete ones.
+
+    Args:
+        folder: run directory, held with `run_lock`.
+        step: steps done; orders the states. A complete state of that step is left as it is.
+        payload: tensors and plain Python values only (no NumPy scalars), nested at will.
+
+    Raises:
+        E2MCError: the disk is full or the folder cannot be written; earlier states are intact.
+    """
+    path = folder / f"step-{step:012d}.pt"
+    if path in _complete(folder):
+        return
+    with atomic_write(path) as temporary:
+        _save(payload, temporary)
+        checksum = sha256(temporary)
+    write_text(path.with_suffix(".sha256"), checksum + "\n")
+    kept = _complete(folder)[:KEPT]
+    # a killed process leaves unmarked states and temporary files, each as large as a state
+    for file in (*folder.glob("step-*"), *folder.glob(".step-*.part")):
+        if file.with_suffix(".pt") not in kept:
+            file.unlink()
+
+
+def _save(payload: Mapping[str, Any], path: Path) -> None:
+    """torch.save whose failed writes are OSError, as everywhere else, not RuntimeError."""
+    with path.open("wb") as stream:
+        try:
+            torch.save(dict(payload), stream)
+        except RuntimeError as error:
+            # the zip writer hides the OSError of a full disk behind its own failure to finish
+            cause = error.__context__
+            raise (cause if isinstance(cause, OSError) else error) from None
+
+
+def load_newest_state(
+    folder: Path, map_location: str | torch.device = "cpu"
+) -> tuple[int, dict[str, Any]] | None:
+    """The newest state that is complete and undamaged: (steps done, payload), or None.
+
+    A damaged state is reported on standard error, loses its mark, and the one before it is
+    taken. Nothing inside a state is executed.
+    """
+    for path in _complete(folder):
+        mark = path.with_suffix(".sha256")
+        try:
+            if sha256(path) != mark.read_text(encoding="utf-8").strip():
+                raise ValueError("its checksum is wrong")
+            payload = torch.load(path, map_location=map_location, weights_only=True)
+        except Exception as error:  # whatever is wrong with it, the one before may be sound
+            print(
+                f"WARNING: the state {path} is damaged ({error}); going back to the state "
+                "before it",
+                file=sys.stderr,
+                flush=True,
+            )
+            mark.unlink()
+            continue
+        return int(path.stem.removeprefix("step-")), payload
+    return None
+
+
+def remove_states(folder: Path) -> None:
+    """Delete all states of a run: it has finished, or they belong to another configuration."""
+    for path in folder.glob("step-*"):
+        path.unlink(missing_ok=True)
+
+
+def _complete(folder: Path) -> list[Path]:
+    """States with their mark, newest first."""
+    return sorted(
+        (
+            mark.with_suffix(".pt")
+            for mark in folder.glob("step-*.sha256")
+            if mark.with_suffix(".pt").exists()
+        ),
+        reverse=True,
+    )
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """Yield an event that SIGUSR2 (Slurm's time limit, preemption) and SIGTERM set.
+
+    The handlers must be in place before loader workers are forked: Slurm signals every process of
+    a step, and a worker with the default action would die. Outside the main thread Python allows
+    no handlers, and the event stays unset.
+    """
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGUSR2, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def refuse_other_world_size(saved: int, now: int, folder: Path) -> None:
+    """A state is tied to its number of processes: per-rank queues and batches differ.
+
+    Raises:
+        E2MCError: the numbers differ.
+    """
+    if saved != now:
+        raise E2MCError(
+            f"the state in {folder} was saved by {saved} process(es), this run has {now}. Batches, "
+            f"queues and BatchNorm statistics are divided among processes, so it would not go on "
+            f"as it began: start it with {saved} process(es), or delete {folder} to begin anew."
+        )
