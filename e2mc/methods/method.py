@@ -1,0 +1,88 @@
+"""What all methods share: the step they compute, and which parameters they train."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from e2mc.config.methods import Backbone, Training
+from e2mc.criteria import gather_rows
+from e2mc.errors import E2MCError
+from e2mc.models.backbone import ResNet
+from e2mc.models.heads import Recipe, build_network
+
+
+class Step(NamedTuple):
+    """What a method makes of one batch."""
+
+    loss: Tensor
+    """The base loss, a scalar with gradient, the same on every rank."""
+    embeddings: list[Tensor]
+    """One (n, d) per view, with gradient, of this rank's images: what criteria look at."""
+    terms: dict[str, Tensor]
+    """Detached scalars for the history: the parts of the loss, unweighted."""
+
+
+class Method(nn.Module):
+    """A trunk, its heads, and the loss on the views of one batch.
+
+    The keys of the state dict are those of `model.safetensors`: `backbone.*`, `projector.*`, and
+    `prototypes.*` or `predictor.*`, and what training carries along (SwAV's `queue`).
+
+    Calling it with a list of views, each (n, 3, height, width), full ones first, gives a `Step`.
+    """
+
+    full_views = 2
+    """How many of the views are full-resolution: criteria see the embeddings of these."""
+    backbone: ResNet
+    projector: nn.Module
+
+    def __init__(self, recipe: Recipe, backbone: Backbone) -> None:
+        super().__init__()
+        for name, part in build_network(recipe, backbone).items():
+            self.add_module(name, part)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(n, 3, height, width) images -> (n, d) embeddings, the projector's output."""
+        embeddings: Tensor = self.projector(self.backbone(images))
+        return embeddings
+
+    def parameter_groups(self, training: Training) -> list[dict[str, Any]]:
+        """Parameter groups for the optimizer; frozen parameters are left out."""
+        return [{"params": trainable(self)}]
+
+
+def trainable(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are not frozen, in order."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def pair(views: list[Tensor], method: str) -> tuple[Tensor, Tensor]:
+    """The two views of a method that compares exactly two.
+
+    Raises:
+        E2MCError: any other number of views.
+    """
+    if len(views) != 2:
+        raise E2MCError(
+            f"{method} compares two views of each image and got {len(views)}: set "
+            f"`methods.{method}.views` to `full_views: 2` and `small_views: 0`"
+        )
+    return views[0], views[1]
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision as float32, anything else unchanged."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def global_mean(rows: Tensor) -> Tensor:
+    """The mean of one number per image over the images of all ranks, with gradient.
+
+    Every rank gets the same value, and DistributedDataParallel's average of the gradients is the
+    gradient of the whole batch, also where ranks hold unequal numbers of images.
+
+    Args:
+        rows: (n,).
+    """
+    return gather_rows(rows.unsqueeze(1)).mean()
