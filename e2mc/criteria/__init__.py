@@ -7,11 +7,15 @@
 Needs torch and NumPy only. See docs/criteria.md.
 """
 
+from e2mc.criteria.corinfomax import CorInfoMax
 from e2mc.criteria.covariance import covariance_penalty
 from e2mc.criteria.criterion import Criterion
 from e2mc.criteria.e2mc import E2MC, to_unit_cube
+from e2mc.criteria.entropy_reconstruction import EntropyReconstruction
 from e2mc.criteria.gather import gather_rows
+from e2mc.criteria.mec import MEC
 from e2mc.criteria.mmcr import MMCR
+from e2mc.criteria.mutual_information import MutualInformation
 from e2mc.criteria.spacings import marginal_entropy
 from e2mc.criteria.uniformity import Uniformity
 from e2mc.criteria.vcreg import VCReg, variance_hinge
@@ -21,14 +25,22 @@ CRITERIA: dict[str, type[Criterion]] = {
     "vcreg": VCReg,
     "auh": Uniformity,
     "mmcr": MMCR,
+    "mec": MEC,
+    "corinfomax": CorInfoMax,
+    "er": EntropyReconstruction,
+    "mi": MutualInformation,
 }
 """Criteria by their name in a configuration."""
 
 __all__ = [
     "CRITERIA",
     "E2MC",
+    "MEC",
     "MMCR",
+    "CorInfoMax",
     "Criterion",
+    "EntropyReconstruction",
+    "MutualInformation",
     "Uniformity",
     "VCReg",
     "covariance_penalty",

@@ -24,12 +24,12 @@ class Uniformity(Criterion):
 
     Args:
         weight: lambda, 0.5 in the paper (the script's default is 1).
-        t: exponent of the Gaussian potential, 2 in the paper (the script's default is 3).
+        kernel_width: t of the Gaussian potential, 2 in the paper (the script's default is 3).
         over_views: "mean" (official code) or "sum" (Eq. B.3).
         gather: use the rows of all ranks, with gradient.
 
     Raises:
-        ValueError: negative weight, t not positive, or unknown over_views.
+        ValueError: negative weight, kernel_width not positive, or unknown over_views.
 
     Cost per view: O(n^2 d) time, O(n^2 + n d) memory.
     """
@@ -37,17 +37,17 @@ class Uniformity(Criterion):
     def __init__(
         self,
         weight: float = 0.5,
-        t: float = 2.0,
+        kernel_width: float = 2.0,
         over_views: Literal["mean", "sum"] = "mean",
         gather: bool = True,
     ) -> None:
         require(weight >= 0, f"weight must be >= 0, got {weight}")
-        require(t > 0, f"t must be positive, got {t}")
+        require(kernel_width > 0, f"kernel_width must be positive, got {kernel_width}")
         require(
             over_views in ("mean", "sum"), f'over_views must be "mean" or "sum", got {over_views!r}'
         )
         super().__init__({"uniformity": weight}, gather)
-        self.t = t
+        self.kernel_width = kernel_width
         self.over_views = over_views
 
     def measure(self, views: list[Tensor]) -> dict[str, Tensor]:
@@ -59,5 +59,5 @@ class Uniformity(Criterion):
         rows = z.shape[0]
         norms = z.square().sum(dim=1)
         distances = norms[:, None] + norms[None, :] - 2 * (z @ z.t())
-        potentials = (-self.t * distances).fill_diagonal_(-torch.inf)
+        potentials = (-self.kernel_width * distances).fill_diagonal_(-torch.inf)
         return potentials.flatten().logsumexp(dim=0) - math.log(rows * (rows - 1))
