@@ -1,7 +1,7 @@
 """Where every file of an experiment lies, relative to ``results/<experiment>/``.
 
 The Snakemake rules and the reporting room both take the patterns from here. ``{base}``,
-``{criterion}``, ``{trial}`` and ``{protocol}`` are the identities of DESIGN: a method and its
+``{criterion}``, ``{trial}`` and ``{protocol}`` are the identities of every run: a method and its
 checkpoint, what was added to the loss, the seed of everything random, the evaluation.
 """
 
@@ -12,21 +12,32 @@ RUN = "{base}/{criterion}/trial{trial}"
 EXPERIMENT = "experiment.yaml"
 DATA_READY = "data/prepared.json"
 SCRATCH = "scratch/{base}.pth"
+SCRATCH_HISTORY = "scratch/{base}.history.csv"
+SCRATCH_METRICS = "scratch/{base}.metrics.json"
 CHECKPOINT = "checkpoints/{base}.safetensors"
 MODEL = f"pretrain/{RUN}/model.safetensors"
 HISTORY = f"pretrain/{RUN}/history.csv"
 PRETRAIN_METRICS = f"pretrain/{RUN}/metrics.json"
 FEATURES = f"features/{RUN}"
 FEATURE_INDEX = f"{FEATURES}/{{dataset}}-{{split}}/index.json"
+IMAGENET_TRAIN = f"{FEATURES}/imagenet-train/index.json"
+IMAGENET_TEST = f"{FEATURES}/imagenet-test/index.json"
+INAT18_TRAIN = f"{FEATURES}/inat18-train/index.json"
+INAT18_TEST = f"{FEATURES}/inat18-test/index.json"
+VOC07_TRAIN = f"{FEATURES}/voc07-train/index.json"
+VOC07_TEST = f"{FEATURES}/voc07-test/index.json"
 EMBEDDINGS = f"{FEATURES}/embeddings.npy"
-METRICS = f"evaluate/{RUN}/{{protocol}}/metrics.json"
-PREDICTIONS = f"evaluate/{RUN}/{{protocol}}/predictions.csv"
-CURVE = f"evaluate/{RUN}/{{protocol}}/history.csv"
-DISTANCES = f"evaluate/{RUN}/knn/distances.npy"
+EVALUATION = f"evaluate/{RUN}"
+METRICS = f"{EVALUATION}/{{protocol}}/metrics.json"
+PREDICTIONS = f"{EVALUATION}/{{protocol}}/predictions.csv"
+CURVE = f"{EVALUATION}/{{protocol}}/history.csv"
+DISTANCES = f"{EVALUATION}/knn/distances.npy"
 STATISTICS = "statistics/{name}.csv"
 TABLE_CSV = "tables/{table}.csv"
 TABLE_TEX = "tables/{table}.tex"
 FIGURE = "figures/{figure}.{format}"
+SUMMARY = "summary.txt"
+SCRATCH_STATE = ".runs/scratch/{base}"
 STATE = ".runs/{stage}/{base}/{criterion}/trial{trial}"
 LOG = "logs/{stage}/{job}.log"
 

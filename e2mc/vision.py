@@ -47,9 +47,11 @@ def _import_torchvision() -> ModuleType:
             raise
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[name]
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define(  # type: ignore[no-untyped-call]
+            f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        )
     _declared.append(library)  # schemas vanish with the library object
     return import_module("torchvision")
 

@@ -38,6 +38,9 @@ class Linear(Strict):
     protocol exactly; with fewer, epoch e uses view e modulo their number."""
     percents: tuple[Percent, ...] = (1, 10, 100)
     """Shares of the labels."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Matrix products of the probe; `bfloat16` keeps float32 weights, momentum and softmax, and is
+    faster on processors with such instructions (benchmarks/linear.py)."""
     vicreg: dict[Percent, LinearFit] = {
         1: LinearFit(learning_rate=0.02, weight_decay=1e-4),
         10: LinearFit(learning_rate=0.02, weight_decay=1e-4),

@@ -4,12 +4,13 @@ A Snakemake rule has the slice as its parameter and the command line hands the s
 stage, so a changed key reruns exactly the stages that can see it.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from e2mc.config.criteria import Criterion
 from e2mc.config.evaluation import VOC07, FineTune, INat18, LinearFit, Neighbours
-from e2mc.config.experiment import UNTRAINED, Experiment, Images
+from e2mc.config.experiment import UNTRAINED, Ablation, Base, Experiment, Images
 from e2mc.config.methods import Backbone, Method, Optimizer, Training, Views
 from e2mc.config.strict import Strict
 
@@ -23,6 +24,14 @@ class ImageNetSettings(Strict):
     lists: dict[int, Path]
     validation_fraction: float | None
     """None: the test images are `val`; else this share of `train` stands in for them."""
+
+
+class ImportSettings(Strict):
+    """The model that an official checkpoint must fit, key by key."""
+
+    method: Method
+    recipe: dict[str, Any]
+    backbone: Backbone
 
 
 class TrainSettings(Strict):
@@ -67,6 +76,7 @@ class LinearSettings(Strict):
 
     fits: dict[int, LinearFit]
     lists: dict[int, Path]
+    precision: Literal["float32", "bfloat16"]
     seed: int
 
 
@@ -104,6 +114,18 @@ class NeighbourSettings(Strict):
     """Nearest neighbours on cached ImageNet features."""
 
     protocol: Neighbours
+
+
+class ReportingSettings(Strict):
+    """What a table or figure shows beyond the evaluations that it is made from."""
+
+    trials: int
+    comparable: bool
+    percents: tuple[int, ...]
+    bases: dict[str, Base]
+    spaces: dict[str, str]
+    """Base -> the compact space of its E2MC criterion, in which marginals are drawn."""
+    ablation: Ablation | None
 
 
 def _recipe(experiment: Experiment, method: Method) -> dict[str, Any]:
@@ -167,6 +189,17 @@ def grid_criteria(experiment: Experiment) -> list[str]:
             name = ablation.criterion
         names.append(name)
     return names
+
+
+def import_settings(experiment: Experiment, base: str) -> ImportSettings:
+    """The import of a base model's checkpoint."""
+    method = experiment.bases[base].method
+    recipe = _recipe(experiment, method)
+    shape = {key: recipe[key] for key in _SHAPE if key in recipe}
+    return ImportSettings(method=method, recipe=shape, backbone=experiment.backbone)
+
+
+_SHAPE = ("projector", "prototypes", "predictor", "queue_length", "restore_momentum")
 
 
 def scratch_settings(experiment: Experiment, base: str) -> TrainSettings:
@@ -243,6 +276,7 @@ def linear_settings(experiment: Experiment, base: str, trial: int) -> LinearSett
     return LinearSettings(
         fits={percent: fits[percent] for percent in linear.percents},
         lists=experiment.data.imagenet.lists,
+        precision=linear.precision,
         seed=seed_of(experiment, trial),
     )
 
@@ -279,3 +313,18 @@ def svm_settings(experiment: Experiment, trial: int) -> SVMSettings:
 def neighbour_settings(experiment: Experiment) -> NeighbourSettings:
     """Nearest neighbours."""
     return NeighbourSettings(protocol=experiment.evaluation.knn)
+
+
+def reporting_settings(experiment: Experiment, bases: Iterable[str]) -> ReportingSettings:
+    """A table, a figure or the tests of these bases."""
+    shown = {name: experiment.bases[name] for name in dict.fromkeys(bases)}
+    added = {name: experiment.criteria.get("e2mc", {}).get(shown[name].method) for name in shown}
+    ablation = experiment.tables.table_d2
+    return ReportingSettings(
+        trials=experiment.trials,
+        comparable=experiment.comparable,
+        percents=experiment.evaluation.linear.percents,
+        bases=shown,
+        spaces={name: str(getattr(one, "space", None)) for name, one in added.items() if one},
+        ablation=ablation if ablation and ablation.base in shown else None,
+    )

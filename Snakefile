@@ -1,0 +1,36 @@
+# The whole paper as one graph. `snakemake all` runs the demo; `--configfile` another experiment.
+# Every file lies in results/<experiment>/ as e2mc/layout.py says.
+from snakemake.utils import min_version
+
+min_version("9.9")
+
+if "name" not in config:
+
+    configfile: "config/demo.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/checkpoints.smk"
+include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/statistics.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.tables.input,
+        rules.figures.input,
+        rules.significance.output,
+        rules.summary.output,
+
+
+onstart:
+    start_experiment()
+
+
+onsuccess:
+    say_what_was_found()

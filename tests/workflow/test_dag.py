@@ -1,0 +1,175 @@
+"""The graph plans what is needed and nothing else.
+
+A stand-in for the command ``e2mc`` makes every output as an empty file: what is under test is
+which jobs Snakemake plans, not what they compute.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SNAKEMAKE = [sys.executable, "-m", "snakemake"]
+
+
+def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+    return subprocess.run(
+        [*SNAKEMAKE, "--cores", "4", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def planned(folder: Path, *arguments: str) -> Counter[str]:
+    """Rule -> number of jobs of a dry run."""
+    done = snakemake(folder, "-n", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    output = done.stdout + done.stderr
+    if "Nothing to be done" in output:
+        return Counter()
+    table = output.split("Job stats:")[1].split("total")[0]
+    return Counter(
+        {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+    )
+
+
+def checkout(folder: Path) -> Path:
+    for name in ("workflow", "config", "envs"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "Snakefile", folder)
+    return folder
+
+
+def edit(folder: Path, *keys: str, value: object) -> None:
+    """Change one key of the demo's configuration."""
+    file = folder / "config/demo.yaml"
+    content = yaml.safe_load(file.read_text())
+    section = content
+    for key in keys[:-1]:
+        section = section.setdefault(key, {})
+    section[keys[-1]] = value
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+STAND_IN = """#!/bin/sh
+while read -r file; do
+    [ -e "$file" ] || { mkdir -p "${file%/*}" && : > "$file"; }
+done < outputs.txt
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout in which the whole demo was run with the stand-in."""
+    folder = checkout(tmp_path_factory.mktemp("finished"))
+    summary = snakemake(folder, "--summary", "all").stdout
+    outputs = [line.split("\t")[0] for line in summary.splitlines()[1:]]
+    (folder / "outputs.txt").write_text("".join(f"{output}\n" for output in outputs))
+    (folder / "e2mc").write_text(STAND_IN)
+    (folder / "e2mc").chmod(0o755)
+    run = snakemake(folder, "all")
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder
+
+
+@pytest.fixture
+def done(finished: Path, tmp_path: Path) -> Path:
+    """A private copy of the finished checkout (times kept: they are a rerun trigger)."""
+    return Path(shutil.copytree(finished, tmp_path / "checkout", symlinks=True))
+
+
+def test_the_root_snakefile_plans_the_whole_paper() -> None:
+    jobs = planned(ROOT, "--forceall", "all")
+    assert jobs["pretrain_base"] == jobs["import_checkpoint"] == 3
+    assert jobs["table"] == 6
+    assert jobs["figure"] == 4
+    # 3 bases x (continued, e2mc), 3 rivals on SwAV, 3 trials each; 10 further cells of Table D.2.
+    assert jobs["pretrain"] >= 3 * (3 * 2 + 3) + 10
+    assert jobs["semisup"] == 2 * 2 * 3
+
+
+def test_every_table_and_the_figures_are_targets_of_their_own() -> None:
+    listed = snakemake(ROOT, "--list-target-rules").stdout.split()
+    tables = {"table1", "table2", "table3", "table_d1", "table_d2", "reproduction"}
+    assert {"all", "figures", *tables} <= set(listed)
+    assert planned(ROOT, "--forceall", "table_d1")["table"] == 1
+
+
+def test_nothing_is_to_be_done_twice(done: Path) -> None:
+    assert planned(done, "all") == Counter()
+
+
+def test_a_deleted_table_reruns_only_its_own_rule(done: Path) -> None:
+    (done / "results/demo/tables/table3.csv").unlink()
+    jobs = planned(done, "all")
+    assert {name: count for name, count in jobs.items() if name != "all"} == {"table": 1}
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "rerun", "untouched"),
+    [
+        (
+            ("evaluation", "voc07", "folds"),
+            4,
+            {"voc07", "significance", "table"},
+            {"pretrain", "linear", "imagenet_features", "transfer_features", "figure"},
+        ),
+        (
+            ("criteria", "e2mc", "simsiam", "entropy_weight"),
+            0.5,
+            {"pretrain", "imagenet_features", "linear", "table"},
+            {"pretrain_base", "import_checkpoint", "semisup"},
+        ),
+        (
+            ("evaluation", "linear", "vicreg", "10", "epochs"),
+            7,
+            {"linear", "table", "figure"},
+            {"pretrain", "imagenet_features", "semisup", "voc07", "inat18"},
+        ),
+        (("description",), "another", set(), {"pretrain", "table"}),
+    ],
+)
+def test_a_changed_key_reruns_exactly_what_depends_on_it(
+    done: Path, keys: tuple[str, ...], value: object, rerun: set[str], untouched: set[str]
+) -> None:
+    edit(done, *keys, value=value)
+    jobs = set(planned(done, "all"))
+    assert rerun <= jobs
+    assert not untouched & jobs
+
+
+def test_only_the_base_of_a_changed_method_is_retrained(done: Path) -> None:
+    edit(done, "methods", "swav", "continued", "epochs", value=3)
+    output = snakemake(done, "-n", "all").stdout
+    retrained = re.findall(r"Continuing (\S+): (\S+),", output)
+    assert {base for base, _ in retrained} == {"swav-60"}
+
+
+def test_an_unknown_key_stops_before_any_job(done: Path) -> None:
+    edit(done, "trails", value=3)
+    refused = snakemake(done, "-n", "all")
+    assert refused.returncode != 0
+    assert "unknown key 'trails': did you mean 'trials'?" in refused.stdout + refused.stderr
+
+
+def test_another_configuration_file_replaces_the_demo_altogether(tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    content = yaml.safe_load((folder / "config/demo.yaml").read_text())
+    content["name"] = "other"
+    content["bases"] = {"vicreg-60": content["bases"]["vicreg-60"]}
+    content["tables"] = {}
+    (folder / "other.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    jobs = planned(folder, "all", "--configfile", "other.yaml")
+    assert jobs["pretrain_base"] == 1
+    overridden = planned(folder, "all", "--configfile", "other.yaml", "--config", "trials=1")
+    assert overridden["pretrain"] == 2

@@ -1,0 +1,179 @@
+import fcntl
+import os
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+from e2mc import layout
+from e2mc.config import parse_experiment, stages
+from e2mc.errors import E2MCError
+from e2mc.files import write_text
+from e2mc.reporting import needs
+
+# `e2mc` is installed beside this snakemake; that of an activated conda environment goes first.
+shell.prefix(f"PATH=$PATH:{Path(sys.executable).parent}; ")
+
+try:
+    experiment = parse_experiment(config, "the configuration")
+except E2MCError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = str(layout.results(experiment.name))
+CONFIG = f"{RESULTS}/{layout.EXPERIMENT}"
+
+
+wildcard_constraints:
+    base="|".join(experiment.bases),
+    criterion=r"[A-Za-z0-9.-]+",
+    trial=r"\d+",
+    table="|".join((*needs.TABLE_NAMES, "reproduction")),
+    figure="|".join(needs.FIGURE_NAMES),
+
+
+def start_experiment():
+    """One head per experiment: a second one would unlock and overwrite the first one's jobs.
+
+    The lock is inherited by the jobs on purpose, so that the orphans of a killed head finish or
+    die before another head starts.
+    """
+    Path(RESULTS).mkdir(parents=True, exist_ok=True)
+    lock = os.open(f"{RESULTS}/.head.lock", os.O_RDWR | os.O_CREAT)
+    os.set_inheritable(lock, True)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise WorkflowError(
+            f"another snakemake, or a job that one left behind, is at work on {RESULTS}; "
+            "wait for it or stop it, then start again"
+        ) from None
+    effective = experiment.model_dump(mode="json")
+    write_text(CONFIG, yaml.safe_dump(effective, sort_keys=False))
+
+
+def say_what_was_found():
+    summary = Path(path(layout.SUMMARY))
+    if summary.exists():
+        print(summary.read_text())
+
+
+def path(pattern):
+    return f"{RESULTS}/{pattern}"
+
+
+def log_of(stage, job):
+    return path(layout.LOG.format(stage=stage, job=job))
+
+
+def prepared_data(wildcards):
+    return path(layout.DATA_READY) if experiment.data.prepare else []
+
+
+def official_checkpoint(wildcards):
+    source = experiment.bases[wildcards.base].checkpoint
+    return path(layout.SCRATCH) if source is None else source
+
+
+def linear_files(pattern):
+    percents = experiment.evaluation.linear.percents
+    return [
+        path(pattern.replace("{protocol}", f"linear-{percent}")) for percent in percents
+    ]
+
+
+def semisup_files(pattern):
+    percents = experiment.evaluation.semisup.percents
+    return [
+        path(pattern.replace("{protocol}", f"semisup-{percent}"))
+        for percent in percents
+    ]
+
+
+def model_of(wildcards):
+    return path(layout.CHECKPOINT if wildcards.criterion == "base" else layout.MODEL)
+
+
+def table_cells(table):
+    if table == "reproduction":
+        return needs.reproduction_inputs(experiment)
+    return needs.table_inputs(experiment, table)
+
+
+def table_inputs(wildcards):
+    if wildcards.table == "reproduction":
+        return [path(file) for file in needs.reproduction_files(experiment)]
+    return [path(file) for file in needs.table_files(experiment, wildcards.table)]
+
+
+def figure_inputs(wildcards):
+    return [path(file) for file in needs.figure_files(experiment, wildcards.figure)]
+
+
+def shown(cells):
+    return stages.reporting_settings(
+        experiment, [cell.base for cell in cells]
+    ).model_dump_json()
+
+
+def table_parameters(wildcards):
+    return shown(table_cells(wildcards.table))
+
+
+def figure_parameters(wildcards):
+    return shown(needs.figure_inputs(experiment, wildcards.figure))
+
+
+def statistics_parameters(wildcards):
+    return shown(needs.statistics_inputs(experiment))
+
+
+# Parameters are a rerun trigger: each `settings` is the slice of the configuration that the stage
+# can see, so a changed key reruns what depends on it and nothing else.
+
+
+def scratch_parameters(wildcards):
+    return stages.scratch_settings(experiment, wildcards.base).model_dump_json()
+
+
+def import_parameters(wildcards):
+    return stages.import_settings(experiment, wildcards.base).model_dump_json()
+
+
+def pretrain_parameters(wildcards):
+    return stages.pretrain_settings(
+        experiment, wildcards.base, wildcards.criterion, int(wildcards.trial)
+    ).model_dump_json()
+
+
+def extract_parameters(*datasets):
+    def parameters(wildcards):
+        return stages.extract_settings(
+            experiment, wildcards.base, int(wildcards.trial), datasets
+        ).model_dump_json()
+
+    return parameters
+
+
+def linear_parameters(wildcards):
+    return stages.linear_settings(
+        experiment, wildcards.base, int(wildcards.trial)
+    ).model_dump_json()
+
+
+def inat_parameters(wildcards):
+    return stages.inat_settings(experiment, int(wildcards.trial)).model_dump_json()
+
+
+def semisup_parameters(wildcards):
+    return stages.semisup_settings(
+        experiment, wildcards.base, int(wildcards.trial)
+    ).model_dump_json()
+
+
+def svm_parameters(wildcards):
+    return stages.svm_settings(experiment, int(wildcards.trial)).model_dump_json()
+
+
+def neighbour_parameters(wildcards):
+    return stages.neighbour_settings(experiment).model_dump_json()

@@ -1,0 +1,92 @@
+TABLES = (*needs.tables(experiment), "reproduction")
+
+
+rule table:
+    input:
+        table_inputs,
+    output:
+        csv=report(
+            path(layout.TABLE_CSV),
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{table}", "format": "CSV"},
+        ),
+        tex=path(layout.TABLE_TEX),
+    log:
+        log_of("report", "{table}"),
+    conda:
+        "../../envs/e2mc.yaml"
+    params:
+        config=CONFIG,
+        settings=table_parameters,
+    message:
+        "Writing {wildcards.table}"
+    shell:
+        "e2mc table --config {params.config} {wildcards.table}"
+        " --csv {output.csv} --tex {output.tex} > {log} 2>&1"
+
+
+rule figure:
+    input:
+        figure_inputs,
+    output:
+        pictures=report(
+            expand(
+                path(layout.FIGURE), format=needs.FIGURE_FORMATS, allow_missing=True
+            ),
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+    log:
+        log_of("report", "{figure}"),
+    conda:
+        "../../envs/e2mc.yaml"
+    params:
+        config=CONFIG,
+        settings=figure_parameters,
+    message:
+        "Drawing {wildcards.figure}"
+    shell:
+        "e2mc figure --config {params.config} {wildcards.figure}"
+        " --output {output.pictures} > {log} 2>&1"
+
+
+for name in TABLES:
+
+    rule:
+        name:
+            name
+        input:
+            expand(path(layout.TABLE_CSV), table=name),
+
+
+rule tables:
+    input:
+        expand(path(layout.TABLE_CSV), table=TABLES),
+
+
+rule figures:
+    input:
+        expand(
+            path(layout.FIGURE),
+            figure=needs.figures(experiment),
+            format=needs.FIGURE_FORMATS,
+        ),
+
+
+rule summary:
+    input:
+        [path(file) for file in needs.table_files(experiment, "table1")],
+    output:
+        text=path(layout.SUMMARY),
+    log:
+        log_of("report", "summary"),
+    conda:
+        "../../envs/e2mc.yaml"
+    params:
+        config=CONFIG,
+    message:
+        "Summing up"
+    shell:
+        "e2mc summary --config {params.config} --output {output.text} > {log} 2>&1"

@@ -1,0 +1,16 @@
+rule significance:
+    input:
+        [path(file) for file in needs.statistics_files(experiment)],
+    output:
+        tests=expand(path(layout.STATISTICS), name=needs.STATISTICS_NAMES),
+    log:
+        log_of("statistics", "significance"),
+    conda:
+        "../../envs/e2mc.yaml"
+    params:
+        config=CONFIG,
+        settings=statistics_parameters,
+    message:
+        "Testing every comparison"
+    shell:
+        "e2mc significance --config {params.config} > {log} 2>&1"
