@@ -1,0 +1,109 @@
+"""Files are absent or complete, whatever happens while they are written."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from e2mc import files
+from e2mc.errors import E2MCError
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_write_is_visible_only_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "result.txt"
+    with files.atomic_write(target) as temporary:
+        temporary.write_text("half")
+        assert not target.exists()
+        assert temporary.parent == target.parent
+    assert target.read_text() == "half"
+    assert leftovers(target.parent) == ["result.txt"]
+
+
+def test_a_failed_write_keeps_the_old_content_and_leaves_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "result.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError, match="mid-write"), files.atomic_write(target) as temporary:
+        temporary.write_text("new")
+        raise RuntimeError("mid-write")
+    assert target.read_text() == "old"
+    assert leftovers(tmp_path) == ["result.txt"]
+
+
+def test_a_kill_at_the_rename_keeps_the_old_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "result.txt"
+    target.write_text("old")
+
+    def killed(self: Path, other: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_text(target, "new")
+    assert target.read_text() == "old"
+    assert leftovers(tmp_path) == ["result.txt"]
+
+
+def test_a_full_disk_is_explained_and_keeps_the_old_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "result.txt"
+    target.write_text("old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(E2MCError, match=r"cannot write .*No space left.*finished results are kept"):
+        files.write_text(target, "new")
+    assert target.read_text() == "old"
+    assert leftovers(tmp_path) == ["result.txt"]
+
+
+def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file where a folder is wanted")
+    with pytest.raises(E2MCError, match=r"cannot write .*file/result\.txt"):
+        files.write_text(tmp_path / "file" / "result.txt", "text")
+
+
+def test_a_foreign_error_inside_the_block_is_not_blamed_on_the_target(tmp_path: Path) -> None:
+    with (
+        pytest.raises(FileNotFoundError, match="elsewhere"),
+        files.atomic_write(tmp_path / "result.txt"),
+    ):
+        (tmp_path / "elsewhere").read_text()
+
+
+def test_json_is_plain_and_refuses_nan(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "a.json", {"value": 0.1})
+    assert files.read_json(tmp_path / "a.json") == {"value": 0.1}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        files.write_json(tmp_path / "b.json", {"value": float("nan")})
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_damaged_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(E2MCError, match=r"a\.json is not valid JSON"):
+        files.read_json(tmp_path / "a.json")
+    with pytest.raises(E2MCError, match=r"absent\.json does not exist"):
+        files.read_json(tmp_path / "absent.json")
+
+
+def test_provenance_says_which_code_settings_inputs_and_machine(tmp_path: Path) -> None:
+    (tmp_path / "input").write_bytes(b"abc")
+    record = files.provenance({"epochs": 3}, {"model": tmp_path / "input"})
+    # FIPS 180-2, appendix B.1: the digest of "abc".
+    assert record["inputs"]["model"].startswith("ba7816bf8f01cfea414140de5dae2223b00361a396177a9c")
+    assert record["settings"] == {"epochs": 3}
+    assert record["settings_hash"] == files.digest({"epochs": 3}) != files.digest({"epochs": 4})
+    assert record["packages"]["torch"]
+    assert {"commit", "dirty"} == set(record["code"])
+    json.dumps(record)
