@@ -1,0 +1,112 @@
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from e2mc import lock
+from e2mc.errors import E2MCError
+from e2mc.lock import locked
+
+
+def test_the_lock_exists_while_it_is_held_and_names_the_holder(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "run.lock"
+    with locked(path):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+    assert not path.exists()
+
+
+def test_it_is_released_when_the_block_fails(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), locked(tmp_path / "run.lock"):
+        raise KeyError
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_holder_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "run.lock"
+    with (
+        locked(path),
+        pytest.raises(E2MCError, match=f"in use by process {os.getpid()} on .*delete {path}"),
+        locked(path, wait=False),
+    ):
+        pass
+
+
+def test_blocks_never_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "_POLL_SECONDS", 0.001)
+    inside, most = 0, 0
+
+    def work() -> None:
+        nonlocal inside, most
+        for _ in range(5):
+            with locked(tmp_path / "run.lock"):
+                inside += 1
+                most = max(most, inside)
+                time.sleep(0.001)
+                inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+
+
+def _holder(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({"machine": lock._machine(), "pid": 1, "token": "x", **changes}))
+
+
+def test_a_dead_process_of_this_machine_loses_the_lock_at_once(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    _holder(tmp_path / "run.lock", pid=child)
+    with locked(tmp_path / "run.lock", wait=False):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", ["other machine", "unreadable"])
+def test_elsewhere_only_silence_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    monkeypatch.setattr(lock, "STALE_SECONDS", 0.5)
+    monkeypatch.setattr(lock, "_POLL_SECONDS", 0.02)
+    path = tmp_path / "run.lock"
+    if content == "other machine":
+        _holder(path, machine="elsewhere pid:[1]")
+    else:
+        path.write_text("")
+    began = time.monotonic()
+    with locked(path, wait=False):
+        assert time.monotonic() - began >= 0.5
+
+
+def test_a_holder_elsewhere_that_still_beats_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr(lock, "_POLL_SECONDS", 0.01)
+    with locked(tmp_path / "run.lock"):
+        monkeypatch.setattr(lock, "_machine", lambda: "another pid:[2]")
+        with pytest.raises(E2MCError, match="in use"), locked(tmp_path / "run.lock", wait=False):
+            pass
+
+
+def test_a_lock_taken_by_a_faster_waiter_is_given_back(tmp_path: Path) -> None:
+    path = tmp_path / "run.lock"
+    path.write_text("the faster waiter's")
+    lock._take_away(path, "the dead holder's")
+    assert path.read_text() == "the faster waiter's"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_lock_of_another_is_not_released(tmp_path: Path) -> None:
+    path = tmp_path / "run.lock"
+    with locked(path):
+        path.write_text("taken over")
+    assert path.read_text() == "taken over"
