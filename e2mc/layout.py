@@ -9,6 +9,9 @@ from pathlib import Path
 
 RUN = "{base}/{criterion}/trial{trial}"
 
+FETCHED = "data/checkpoints/{name}.pth"
+"""Downloaded checkpoints are shared by all experiments: relative to the repository's root."""
+
 EXPERIMENT = "experiment.yaml"
 DATA_READY = "data/prepared.json"
 SCRATCH = "scratch/{base}.pth"

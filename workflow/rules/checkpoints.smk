@@ -21,6 +21,21 @@ rule pretrain_base:
         " > {log} 2>&1"
 
 
+rule fetch_checkpoint:
+    output:
+        checkpoint=protected(layout.FETCHED),
+    log:
+        "data/checkpoints/{name}.log",
+    conda:
+        "../../envs/e2mc.yaml"
+    params:
+        folder=subpath(output.checkpoint, parent=True),
+    message:
+        "Downloading {wildcards.name}"
+    shell:
+        "e2mc fetch {wildcards.name} --folder {params.folder} > {log} 2>&1"
+
+
 rule import_checkpoint:
     input:
         source=official_checkpoint,

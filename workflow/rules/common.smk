@@ -71,8 +71,11 @@ def prepared_data(wildcards):
 
 
 def official_checkpoint(wildcards):
+    """Trained here, a file of the user's, or a name in the registry."""
     source = experiment.bases[wildcards.base].checkpoint
-    return path(layout.SCRATCH) if source is None else source
+    if source is None:
+        return path(layout.SCRATCH)
+    return source if Path(source).suffix else layout.FETCHED.format(name=source)
 
 
 def linear_files(pattern):
