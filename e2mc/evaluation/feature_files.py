@@ -1,0 +1,246 @@
+"""Cached features on disk: float16 shards of shape (crops, samples, dim), and their index.
+
+`index.json` is written last and names every shard with its sha256, so a folder with an index is
+complete. Beside each shard lies its receipt (`shard-0000.json`): what it was made from, and its
+hash. Nothing here needs torch.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2mc.errors import E2MCError
+from e2mc.files import atomic_write, read_json, sha256, write_json, write_text
+
+Kind = Literal["pooled", "quarters"]
+"""`pooled`: D globally averaged channels; `quarters`: the 2x2-pooled maps, channel by channel."""
+
+REMEDY = "delete the folder and extract the features again"
+EXPONENT = 0x7C00
+ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Consecutive samples of all crops in one file."""
+
+    file: str
+    first: int
+    count: int
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """Cached features of one split; arrays are memory-mapped when they are asked for.
+
+    Attributes:
+        index: the `index.json` they were opened from.
+        dataset: `imagenet`, `inat18` or `voc07`.
+        split: `train` or `test`.
+        kind: pooled vectors or 2x2 maps.
+        names: sample ids, in the data set's order.
+        labels: (n,) class numbers, or (n, classes) in {1, -1, 0 = difficult}.
+        classes: class names.
+        dim: values per sample and crop.
+        crops: how each crop was taken: `random`, `center` or `squash`.
+        shards: the files.
+        model_sha256: hash of the model file that made them.
+    """
+
+    index: Path
+    dataset: str
+    split: str
+    kind: Kind
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    dim: int
+    crops: tuple[str, ...]
+    shards: tuple[Shard, ...]
+    model_sha256: str
+
+    @property
+    def views(self) -> int:
+        """Number of randomly augmented views."""
+        return self.crops.count("random")
+
+    def view(self, number: int, rows: NDArray[np.int64] | None = None) -> NDArray[np.float16]:
+        """Randomly augmented view ``number``; see :meth:`crop` for ``rows``."""
+        augmented = [at for at, crop in enumerate(self.crops) if crop == "random"]
+        return self.crop(augmented[number], rows)
+
+    def whole(self) -> NDArray[np.float16]:
+        """The one view without randomness (centre crop or squashed image)."""
+        fixed = [at for at, crop in enumerate(self.crops) if crop != "random"]
+        if not fixed:
+            raise E2MCError(f"{self.index} holds no centre crop; {REMEDY}")
+        return self.crop(fixed[0])
+
+    def crop(self, number: int, rows: NDArray[np.int64] | None = None) -> NDArray[np.float16]:
+        """One crop of all samples, or of ``rows`` in their order, shape (n, dim), finite.
+
+        A whole crop in one shard stays a memory map; anything else is copied.
+
+        Raises:
+            E2MCError: a feature is NaN or infinite.
+        """
+        if rows is None and len(self.shards) == 1:
+            part: NDArray[np.float16] = self._map(self.shards[0])[number]
+        elif rows is None:
+            part = np.concatenate([self._map(shard)[number] for shard in self.shards])
+        else:
+            part = np.empty((len(rows), self.dim), np.float16)
+            for shard in self.shards:
+                here = (rows >= shard.first) & (rows < shard.first + shard.count)
+                part[here] = self._map(shard)[number][rows[here] - shard.first]
+        self._finite(part, rows)
+        return part
+
+    def verify(self) -> None:
+        """Compare every shard with its hash (reads all of them).
+
+        Raises:
+            E2MCError: a shard has changed since it was written.
+        """
+        for shard in self.shards:
+            if sha256(self.index.parent / shard.file) != shard.sha256:
+                raise E2MCError(
+                    f"{self.index.parent / shard.file} has changed since it was written (its "
+                    "sha256 is not the one in index.json); delete it and extract again"
+                )
+
+    def _map(self, shard: Shard) -> NDArray[np.float16]:
+        return load_shard(self.index.parent / shard.file, (len(self.crops), shard.count, self.dim))
+
+    def _finite(self, part: NDArray[np.float16], rows: NDArray[np.int64] | None) -> None:
+        for start in range(0, len(part), ROWS):
+            # float16 is NaN or infinite where all bits of its exponent are set.
+            bits = part[start : start + ROWS].view(np.uint16) & np.uint16(EXPONENT)
+            if bits.max(initial=0) == EXPONENT:
+                at = start + int(np.argmax(bits.max(axis=1)))
+                name = self.names[at if rows is None else rows[at]]
+                raise E2MCError(
+                    f"{self.index.parent}: the features of {name} are not finite; "
+                    "the model diverged, or the shard is damaged"
+                )
+
+
+def open_features(index: Path | str, *, verify: bool = False) -> Features:
+    """Open cached features; shards are checked to be there with the promised shape.
+
+    Args:
+        index: an `index.json`.
+        verify: also compare every shard with its hash.
+
+    Raises:
+        E2MCError: no index, a missing, cut or changed shard, gaps between shards, or counts that
+            do not fit.
+    """
+    index = Path(index)
+    content = read_json(index)
+    try:
+        features = Features(
+            index=index,
+            dataset=content["dataset"],
+            split=content["split"],
+            kind=content["kind"],
+            names=tuple(content["names"]),
+            labels=np.array(content["labels"], np.int64),
+            classes=tuple(content["classes"]),
+            dim=content["dim"],
+            crops=tuple(content["crops"]),
+            shards=tuple(Shard(**shard) for shard in content["shards"]),
+            model_sha256=content["model_sha256"],
+        )
+    except (KeyError, TypeError) as error:
+        raise E2MCError(f"{index} is not an index of features ({error}); {REMEDY}") from error
+    position = 0
+    for shard in features.shards:
+        if shard.first != position:
+            raise E2MCError(f"{index}: samples {position} to {shard.first} are missing; {REMEDY}")
+        features._map(shard)
+        position += shard.count
+    if not position == len(features.names) == len(features.labels):
+        raise E2MCError(
+            f"{index} has {len(features.names)} names, {len(features.labels)} labels and "
+            f"{position} samples in its shards; {REMEDY}"
+        )
+    if verify:
+        features.verify()
+    return features
+
+
+def open_pair(train: Path, test: Path) -> tuple[Features, Features]:
+    """The two splits of one data set by one model.
+
+    Raises:
+        E2MCError: either cannot be opened, or they come from different models, data sets,
+            layers or class lists.
+    """
+    pair = open_features(train), open_features(test)
+    for field, meaning in (
+        ("model_sha256", "different models"),
+        ("dataset", "different data sets"),
+        ("kind", "different layers"),
+        ("dim", "backbones of different width"),
+        ("classes", "data with different classes"),
+    ):
+        values = [getattr(features, field) for features in pair]
+        if values[0] != values[1]:
+            shown = "" if field == "classes" else f" ({field} {values[0]} and {values[1]})"
+            raise E2MCError(
+                f"{train} and {test} come from {meaning}{shown}; "
+                "give the two splits of one extraction, or extract the older one again"
+            )
+    return pair
+
+
+def load_shard(path: Path, shape: Sequence[int]) -> NDArray[np.float16]:
+    """Memory-map a shard.
+
+    Raises:
+        E2MCError: the file is missing, damaged or of another shape.
+    """
+    try:
+        # A view of the plain class: np.memmap slows every slice down.
+        array = np.asarray(np.load(path, mmap_mode="r"))
+    except FileNotFoundError as error:
+        raise E2MCError(f"shard {path} is missing; {REMEDY}") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise E2MCError(f"shard {path} is cut short or damaged ({error}); {REMEDY}") from error
+    if array.shape != tuple(shape) or array.dtype != np.float16:
+        raise E2MCError(
+            f"shard {path} holds {array.dtype} {array.shape} instead of float16 {tuple(shape)}; "
+            f"{REMEDY}"
+        )
+    return array
+
+
+def write_shard(path: Path, array: NDArray[np.float16], source: str) -> None:
+    """Write a shard, then its receipt with the shard's hash and the digest of its ``source``."""
+    with atomic_write(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, array)
+    receipt = {"source": source, "count": array.shape[1], "sha256": sha256(path)}
+    write_json(path.with_suffix(".json"), receipt)
+
+
+def receipt(path: Path, source: str) -> dict[str, Any] | None:
+    """Receipt of a shard that is complete, unchanged and made from ``source``; else None."""
+    try:
+        content: dict[str, Any] = read_json(path.with_suffix(".json"))
+        valid = content["source"] == source and sha256(path) == content["sha256"]
+    except (E2MCError, KeyError, TypeError, OSError):
+        return None
+    return content if valid else None
+
+
+def write_index(index: Path, content: Mapping[str, Any], shards: Iterable[Shard]) -> None:
+    """Write the index that makes a folder of shards complete."""
+    everything = {**content, "shards": [asdict(shard) for shard in shards]}
+    write_text(index, json.dumps(everything) + "\n")

@@ -1,0 +1,290 @@
+"""Softmax regression by momentum SGD on cached views: the engine of linear evaluation.
+
+No autograd and no torch.optim: one step is two matrix products and a handful of element-wise
+passes, and importing torch's optimizers takes longer than a small probe.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from e2mc.config.evaluation import LinearFit
+from e2mc.data.sampling import epoch_batches
+from e2mc.errors import E2MCError
+from e2mc.evaluation.results import Epoch, refuse_diverged
+from e2mc.evaluation.schedule import epoch_rate
+
+MOMENTUM = 0.9
+TRUST = 0.001
+"""LARC's trust coefficient (SimSiam's official `main_lincls.py`)."""
+
+KEPT_BYTES = 4 * 2**30
+"""Views that together need no more than this stay in memory between epochs."""
+
+TEST_ROWS = 4096
+
+View = Callable[[int], NDArray[Any]]
+"""Number of a view -> its features, (n, dim)."""
+
+
+class Head(NamedTuple):
+    """One linear classifier: its recipe, and the seed of its first weights and its batches."""
+
+    fit: LinearFit
+    seed: int
+
+
+class FittedHead(NamedTuple):
+    """A trained classifier.
+
+    Attributes:
+        weight: (classes, dim).
+        bias: (classes,).
+        history: one entry per epoch.
+        predictions: (test samples,), after the last epoch.
+    """
+
+    weight: NDArray[Any]
+    bias: NDArray[Any]
+    history: list[Epoch]
+    predictions: NDArray[np.int64]
+
+
+class Views:
+    """Training views as tensors on the device.
+
+    Args:
+        view: loads one view.
+        number: how many there are; epoch e uses view e modulo that.
+        device: where they go.
+        dtype: type of the products; bfloat16 is kept as such, anything else as it is stored.
+    """
+
+    def __init__(self, view: View, number: int, device: torch.device, dtype: torch.dtype) -> None:
+        self._view, self._number, self._device, self._dtype = view, number, device, dtype
+        self._kept: dict[int, Tensor] = {}
+
+    def epoch(self, epoch: int) -> Tensor:
+        """All samples as an epoch sees them, (n, dim)."""
+        number = epoch % self._number
+        if number in self._kept:
+            return self._kept[number]
+        features = copied(self._view(number), self._device)
+        if self._dtype == torch.bfloat16:
+            # Through float32: CPUs convert float16 to bfloat16 ten times more slowly.
+            features = features.float().bfloat16()
+        if features.nbytes * self._number <= KEPT_BYTES:
+            self._kept[number] = features
+        return features
+
+
+def copied(array: NDArray[Any], device: torch.device) -> Tensor:
+    """A tensor on the device; a memory map is read here once, in order."""
+    return torch.from_numpy(np.array(array)).to(device)
+
+
+def best_device() -> torch.device:
+    """The GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@torch.inference_mode()
+def fit_heads(
+    view: View,
+    views: int,
+    labels: NDArray[np.int64],
+    test_x: NDArray[Any],
+    test_y: NDArray[np.int64],
+    classes: int,
+    heads: Sequence[Head],
+    *,
+    precision: str = "float32",
+) -> list[FittedHead]:
+    """Train linear classifiers side by side in one pass over the views.
+
+    Softmax regression as the official probes do it: weights from N(0, 0.01), biases zero, no
+    Nesterov, no dampening, weight decay on both, the last partial batch kept. Each head ends as
+    it would alone: its seed fixes its first weights and its batches in every epoch. With as many
+    views as epochs this is the online protocol, on features rounded as they are stored.
+
+    Args:
+        view: loads the features of one view, (n, dim).
+        views: number of views; epoch e uses view e modulo that.
+        labels: (n,), class numbers.
+        test_x: (m, dim).
+        test_y: (m,).
+        classes: number of classes.
+        heads: recipes and seeds; batch size, epochs and rule must be the same for all. Heads of
+            one seed share their matrix products.
+        precision: `float32`; or `bfloat16` products with float32 weights, momentum and softmax,
+            twice to four times as fast where the processor has such instructions (the last
+            epoch's predictions are float32 products all the same). Float64 features are
+            computed in float64.
+
+    Raises:
+        E2MCError: heads that cannot share a pass, a class number out of range, or a loss that is
+            not finite.
+    """
+    _check(labels, classes, heads)
+    device = best_device()
+    test, targets = copied(test_x, device), copied(labels, device)
+    exact = torch.promote_types(test.dtype, torch.float32)
+    product = torch.bfloat16 if precision == "bfloat16" else exact
+    train = Views(view, views, device, product)
+    shape = (classes, test.shape[1])
+    groups = [
+        _Group([head for head in heads if head.seed == seed], shape, exact, product, device)
+        for seed in dict.fromkeys(head.seed for head in heads)
+    ]
+    last = heads[0].fit.epochs - 1
+    for epoch in range(last + 1):
+        features = train.epoch(epoch)
+        for group in groups:
+            group.train(features, targets, epoch)
+            group.test(test, test_y, product if epoch < last else exact)
+    fitted = {head: result for group in groups for head, result in group.fitted()}
+    return [fitted[head] for head in heads]
+
+
+def _check(labels: NDArray[np.int64], classes: int, heads: Sequence[Head]) -> None:
+    for field in ("batch_size", "epochs", "rule"):
+        if len({getattr(head.fit, field) for head in heads}) != 1:
+            raise E2MCError(f"heads that train together need one `{field}`: fit them one by one")
+    if labels.size == 0 or labels.min() < 0 or labels.max() >= classes:
+        raise E2MCError(
+            f"a probe of {classes} classes needs training labels from 0 to {classes - 1}"
+        )
+
+
+class _Group:
+    """Heads of one seed: they see the same batches, so one product serves them all.
+
+    Without LARC, a decayed head's velocity is kept multiplied by k = (1 - momentum) / decay. Its
+    decay and momentum are then one `lerp` towards the weight, and the gradient, k times the
+    batch's mean, is added by the matrix product itself.
+    """
+
+    def __init__(
+        self,
+        heads: Sequence[Head],
+        shape: tuple[int, int],
+        exact: torch.dtype,
+        product: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.heads = heads
+        generator = torch.Generator().manual_seed(heads[0].seed)
+        weight = torch.empty(shape, dtype=exact).normal_(0, 0.01, generator=generator)
+        self.weight = weight.to(device).repeat(len(heads), 1, 1)
+        self.bias = self.weight.new_zeros(len(heads), shape[0])
+        self.parameters = (
+            (self.weight, torch.zeros_like(self.weight)),
+            (self.bias, torch.zeros_like(self.bias)),
+        )
+        self.operand = self.weight.to(product)
+        self.larc = heads[0].fit.rule == "larc"
+        decays = [0.0 if self.larc else head.fit.weight_decay for head in heads]
+        self.scales = [(1 - MOMENTUM) / decay if decay else 1.0 for decay in decays]
+        self.minus_one = self.weight.new_full((heads[0].fit.batch_size, len(heads), 1), -1.0)
+        self.rates: list[float] = []
+        self.losses: list[float] = []
+        self.history: list[list[Epoch]] = [[] for _ in heads]
+        self.predictions = np.empty((len(heads), 0), np.int64)
+
+    def train(self, features: Tensor, targets: Tensor, epoch: int) -> None:
+        """One epoch of updates."""
+        fit = self.heads[0].fit
+        self.rates = [
+            epoch_rate(head.fit.learning_rate, epoch, fit.epochs, head.fit.milestones)
+            for head in self.heads
+        ]
+        rows, seed = np.arange(len(targets)), self.heads[0].seed
+        order = np.concatenate(epoch_batches(rows, fit.batch_size, seed, epoch))
+        loss = self.bias.new_zeros(len(self.heads))
+        for batch in torch.split(copied(order, features.device), fit.batch_size):
+            x = features.index_select(0, batch).to(self.operand.dtype)
+            loss += self._step(x, targets.index_select(0, batch))
+        self.losses = (loss / len(targets)).tolist()
+        for value, rate in zip(self.losses, self.rates, strict=True):
+            refuse_diverged(value, f"the linear probe at learning rate {rate:g}", epoch + 1)
+
+    def test(self, x: Tensor, labels: NDArray[np.int64], product: torch.dtype) -> None:
+        """Classify the test samples and add the epoch to the history."""
+        operand = self.weight.to(product)
+        found = [
+            self._logits(block.to(product), operand).argmax(dim=2)
+            for block in torch.split(x, TEST_ROWS)
+        ]
+        self.predictions = torch.cat(found).T.cpu().numpy()
+        for at, predicted in enumerate(self.predictions):
+            top1 = 100 * float(np.mean(predicted == labels))
+            number = len(self.history[at]) + 1
+            self.history[at].append(Epoch(number, top1, self.losses[at], self.rates[at]))
+
+    def fitted(self) -> Iterator[tuple[Head, FittedHead]]:
+        """The heads as they are now."""
+        weights, biases = self.weight.cpu().numpy(), self.bias.cpu().numpy()
+        for at, head in enumerate(self.heads):
+            yield (
+                head,
+                FittedHead(weights[at], biases[at], self.history[at], self.predictions[at]),
+            )
+
+    def _logits(self, x: Tensor, operand: Tensor) -> Tensor:
+        """(n, heads, classes)."""
+        products = (x @ operand.flatten(0, 1).T).to(self.bias.dtype)
+        return products.view(len(x), *self.bias.shape).add_(self.bias)
+
+    def _step(self, x: Tensor, labels: Tensor) -> Tensor:
+        """One update; returns the summed loss of each head before it, (heads,)."""
+        target = labels.view(-1, 1, 1).expand(-1, len(self.heads), 1)
+        log_probability = torch.log_softmax(self._logits(x, self.operand), dim=2)
+        loss = -log_probability.gather(2, target).sum(dim=(0, 2))
+        error = log_probability.exp_().scatter_add_(2, target, self.minus_one[: len(x)])
+        error.mul_(1 / len(x))
+        (self._larc if self.larc else self._sgd)(x, error)
+        if self.operand is not self.weight:
+            self.operand.copy_(self.weight)
+        return loss
+
+    def _sgd(self, x: Tensor, error: Tensor) -> None:
+        for at, scale in enumerate(self.scales):
+            if scale != 1:
+                error[:, at].mul_(scale)
+        for own, velocity in self.parameters:
+            for at, head in enumerate(self.heads):
+                if head.fit.weight_decay:
+                    velocity[at].lerp_(own[at], 1 - MOMENTUM)
+                else:
+                    velocity[at].mul_(MOMENTUM)
+        (_, of_weight), (_, of_bias) = self.parameters
+        of_bias.add_(error.sum(0))
+        if self.operand is self.weight:
+            of_weight.flatten(0, 1).addmm_(error.flatten(1).T, x)
+        else:
+            of_weight.add_(self._gradient(x, error))
+        for own, velocity in self.parameters:
+            for at, scale in enumerate(self.scales):
+                own[at].add_(velocity[at], alpha=-self.rates[at] / scale)
+
+    def _larc(self, x: Tensor, error: Tensor) -> None:
+        """Apex LARC(clip=False): weight and bias of a head each by their own norms."""
+        gradients = self._gradient(x, error).to(self.weight.dtype), error.sum(0)
+        for (own, velocity), gradient in zip(self.parameters, gradients, strict=True):
+            for at, head in enumerate(self.heads):
+                decay = head.fit.weight_decay
+                size, slope = own[at].norm(), gradient[at].norm()
+                factor = TRUST * size / (slope + decay * size + 1e-8)
+                # Where a norm is zero, apex neither scales nor decays the gradient.
+                factor = torch.where(slope > 0, factor, 0.0)
+                factor = torch.where(size > 0, factor, 1.0)
+                direction = gradient[at].add(own[at], alpha=decay).mul_(factor)
+                velocity[at].mul_(MOMENTUM).add_(direction)
+                own[at].add_(velocity[at], alpha=-self.rates[at])
+
+    def _gradient(self, x: Tensor, error: Tensor) -> Tensor:
+        return (error.flatten(1).to(x.dtype).T @ x).view(self.weight.shape)

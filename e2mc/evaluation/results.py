@@ -1,0 +1,155 @@
+"""What an evaluation leaves on disk: metrics.json, predictions.csv and history.csv."""
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from e2mc.errors import E2MCError
+from e2mc.files import atomic_write, write_json
+
+
+class Epoch(NamedTuple):
+    """One line of history.csv: a trained epoch, from 1, and the test top-1 after it in per cent."""
+
+    epoch: int
+    top1: float
+    train_loss: float
+    learning_rate: float
+
+
+def refuse_diverged(loss: float, what: str, epoch: int) -> None:
+    """Stop at a loss that is not finite.
+
+    Raises:
+        E2MCError: the loss is NaN or infinite.
+    """
+    if not math.isfinite(loss):
+        raise E2MCError(
+            f"the loss of {what} is {loss} in epoch {epoch}: it has diverged; "
+            "lower its learning rate, and check the model that made the features"
+        )
+
+
+def write_classification(
+    folder: Path,
+    *,
+    names: Sequence[str],
+    labels: NDArray[np.int64],
+    predictions: NDArray[np.int64],
+    classes: int,
+    train_samples: int,
+    provenance: Mapping[str, Any],
+    history: Sequence[Epoch] = (),
+    **more: Any,
+) -> None:
+    """Write a top-1 protocol's results; metrics.json is last and marks them complete.
+
+    ``last`` is the accuracy of the predictions written, after the last epoch. ``best`` and
+    ``best_epoch`` are the largest accuracy in the history, as official scripts report it: chosen
+    on the test samples, and so not the reported number.
+
+    Args:
+        folder: the protocol's folder; its name is the protocol's.
+        names: test samples.
+        labels: their classes, (m,).
+        predictions: predicted classes, (m,).
+        classes: number of classes.
+        train_samples: labelled training samples.
+        provenance: see `e2mc.files.provenance`.
+        history: the epochs, for protocols that have some.
+        more: further entries of metrics.json.
+    """
+    if history:
+        rows = ((e.epoch, f"{e.top1:.4f}", f"{e.train_loss:.6g}", e.learning_rate) for e in history)
+        write_csv(folder / "history.csv", Epoch._fields, rows)
+    rows_of_predictions = zip(names, labels.tolist(), predictions.tolist(), strict=True)
+    write_csv(folder / "predictions.csv", ("sample", "label", "prediction"), rows_of_predictions)
+    last = 100 * float(np.mean(predictions == labels))
+    best = max(history, key=lambda epoch: epoch.top1, default=None)
+    _write_metrics(
+        folder,
+        "top-1",
+        last=last,
+        best=best.top1 if best else last,
+        best_epoch=best.epoch if best else None,
+        classes=classes,
+        train_samples=train_samples,
+        test_samples=len(names),
+        **more,
+        provenance=provenance,
+    )
+
+
+def write_multilabel(
+    folder: Path,
+    *,
+    names: Sequence[str],
+    labels: NDArray[np.int64],
+    scores: NDArray[np.floating[Any]],
+    classes: Sequence[str],
+    average_precision: ArrayLike,
+    train_samples: int,
+    provenance: Mapping[str, Any],
+    **more: Any,
+) -> None:
+    """Write a mAP protocol's results.
+
+    Args:
+        folder: the protocol's folder; its name is the protocol's.
+        names: test samples.
+        labels: (m, classes) in {1, -1, 0 = difficult}.
+        scores: (m, classes), decision values.
+        classes: class names.
+        average_precision: (classes,), fractions.
+        train_samples: training samples.
+        provenance: see `e2mc.files.provenance`.
+        more: further entries of metrics.json.
+
+    Raises:
+        E2MCError: a score is not finite.
+    """
+    if not np.isfinite(scores).all():
+        row, column = np.argwhere(~np.isfinite(scores))[0]
+        raise E2MCError(
+            f"{folder.name}: the score of {names[row]} for {classes[column]} is "
+            f"{scores[row, column]}; check the model that made the features"
+        )
+    rows = (
+        (name, class_name, label, repr(score))
+        for name, of_sample, values in zip(names, labels.tolist(), scores.tolist(), strict=True)
+        for class_name, label, score in zip(classes, of_sample, values, strict=True)
+    )
+    write_csv(folder / "predictions.csv", ("sample", "class", "label", "score"), rows)
+    per_class = [100 * float(value) for value in np.asarray(average_precision)]
+    mean = float(np.mean(per_class))
+    _write_metrics(
+        folder,
+        "mAP",
+        last=mean,
+        best=mean,
+        best_epoch=None,
+        classes=len(classes),
+        train_samples=train_samples,
+        test_samples=len(names),
+        per_class=dict(zip(classes, per_class, strict=True)),
+        **more,
+        provenance=provenance,
+    )
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file atomically, with Unix line ends."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _write_metrics(folder: Path, metric: str, **content: Any) -> None:
+    head = {"protocol": folder.name, "metric": metric, "unit": "%"}
+    write_json(folder / "metrics.json", {**head, **content})
