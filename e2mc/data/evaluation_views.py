@@ -1,0 +1,90 @@
+"""The views that frozen features are taken from."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from e2mc.config.experiment import Images
+from e2mc.data.draws import EVALUATION, Recipe, stream
+from e2mc.data.image_set import LabelledImages
+from e2mc.data.views import normalised
+from e2mc.errors import E2MCError
+
+Crop = Literal["random", "center", "squash"]
+
+
+def evaluation_batches(
+    image_set: LabelledImages,
+    images: Images,
+    crop: Crop,
+    normalization_std: tuple[float, float, float],
+    pipeline: Literal["pillow", "tensor"],
+    batch_size: int,
+    *,
+    seed: int = 0,
+    view: int = 0,
+    flip_probability: float = 0.5,
+    workers: int = 0,
+    first: int = 0,
+    last: int | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[Tensor]:
+    """Batches of one view of every image, in the data set's order.
+
+    Args:
+        image_set: the images.
+        images: sizes.
+        crop: "random": random resized crop (area 0.08 to 1, bilinear) and flip, as probes are
+            trained; "center": shorter side resized, then the centre crop, as they are tested;
+            "squash": resized and then squashed to a square (VISSL's VOC07).
+        normalization_std: of the input normalisation.
+        pipeline: as in training.
+        batch_size: images per batch.
+        seed: of the random crops.
+        view: number of the random view; each draws its own.
+        flip_probability: of the random views; 0 where a mirror image is another class.
+        workers: loader processes of the `pillow` pipeline.
+        first: index of the first image.
+        last: index after the last image; None: all.
+        device: where the batches are handed over.
+
+    Yields:
+        (n, 3, size, size) float32, normalised.
+
+    Raises:
+        E2MCError: corrupt images; several sizes with `tensor`; a centre crop larger than the
+            resized image.
+    """
+    if crop == "center" and images.evaluation_resize < images.size:
+        raise E2MCError(
+            f"images.evaluation_resize ({images.evaluation_resize}) is smaller than the centre "
+            f"crop images.size ({images.size})"
+        )
+    indices = np.arange(first, len(image_set) if last is None else last)
+    batches = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
+    if not batches:
+        return
+    recipes = [Recipe(size=images.size, flip_probability=flip_probability)]
+    key, device = stream(EVALUATION, seed), torch.device(device)
+    made: Iterator[list[Tensor]]
+    if pipeline == "tensor":
+        from e2mc.data.tensor_views import TensorViews
+
+        views = TensorViews(image_set, device)
+        if crop == "random":
+            made = (views(batch, recipes, key, [view]) for batch in batches)
+        else:
+            made = (views.fixed(batch, images, crop) for batch in batches)
+    else:
+        from e2mc.data.pillow_views import ViewBatches, fixed_view, load, random_views
+
+        make = partial(random_views, recipes=recipes, key=key, views=[view])
+        if crop != "random":
+            make = partial(fixed_view, sizes=images, crop=crop)
+        made = load(ViewBatches(image_set, batches, make), 0, workers, device)
+    for (batch,) in made:
+        yield normalised(batch, normalization_std)

@@ -1,0 +1,107 @@
+"""ImageNet, and every other data set of class folders.
+
+Layout: ``train/<class>/*.JPEG`` and ``val/<class>/*.JPEG``; labels are the positions of the class
+names in sorted order, as in torchvision's ``ImageFolder`` and all official code.
+"""
+
+import os
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from e2mc.config.stages import ImageNetSettings
+from e2mc.data.image_set import ImageSet, Split, require_folder, some
+from e2mc.data.labels import read_list
+from e2mc.errors import E2MCError
+
+EXTENSIONS = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+
+
+def open_imagenet(settings: ImageNetSettings, split: Split) -> ImageSet:
+    """Read the folder tree.
+
+    Args:
+        settings: `root`; and `validation_fraction`, which holds out that share of the training
+            images by a hash of their file names. Held-out images are then the "test" split, are
+            excluded from "train", and `val` is never opened. Images on a label list are never
+            held out, so the lists stay whole.
+        split: "train" or "test".
+
+    Returns:
+        Names sorted by class, then by file name.
+
+    Raises:
+        E2MCError: missing or empty folders, class folders that differ between the splits,
+            nothing held out.
+    """
+    held_out = settings.validation_fraction
+    folder = settings.root / ("val" if split == "test" and held_out is None else "train")
+    classes = _classes(folder)
+    _require_same_classes(settings.root, classes, folder.name)
+    names, labels = [], []
+    for label, name in enumerate(classes):
+        files = _images(folder / name)
+        names += [f"{folder.name}/{name}/{file}" for file in files]
+        labels += [label] * len(files)
+    image_set = ImageSet(settings.root, tuple(names), np.asarray(labels, np.int64), classes)
+    if held_out is None:
+        return image_set
+    listed = {line for path in settings.lists.values() for line in read_list(path)}
+    return _part(image_set, held_out, listed, keep_held_out=split == "test")
+
+
+def _classes(folder: Path) -> tuple[str, ...]:
+    require_folder(folder, "one folder per class")
+    classes = sorted(
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
+    if not classes:
+        raise E2MCError(f"{folder} has no class folders: expected {folder}/<class>/<image>")
+    return tuple(classes)
+
+
+def _require_same_classes(root: Path, classes: tuple[str, ...], opened: str) -> None:
+    other = "val" if opened == "train" else "train"
+    if not (root / other).is_dir():
+        return
+    others = _classes(root / other)
+    if others != classes:
+        lone = sorted(set(classes) ^ set(others))
+        raise E2MCError(
+            f"{root / 'train'} and {root / 'val'} have different class folders: {some(lone)} "
+            "in one of them only. Labels would not agree: rename or remove the odd ones"
+        )
+
+
+def _images(folder: Path) -> list[str]:
+    files = sorted(
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith(".")
+    )
+    if not files:
+        raise E2MCError(f"class folder {folder} holds no image: fill it, or remove the class")
+    return files
+
+
+def _part(
+    image_set: ImageSet, fraction: float, listed: set[str], *, keep_held_out: bool
+) -> ImageSet:
+    def held_out(name: str) -> bool:
+        _, folder, file = name.split("/")
+        if file in listed or f"{folder}/{file}" in listed:
+            return False
+        number = int.from_bytes(blake2b(file.encode(), digest_size=8).digest(), "big")
+        return number < fraction * 2**64
+
+    kept = [i for i, name in enumerate(image_set.names) if held_out(name) == keep_held_out]
+    if not kept:
+        raise E2MCError(
+            f"data.validation_fraction = {fraction} leaves no image for one of the two parts of "
+            f"{image_set.root / 'train'}: choose another fraction, or shorter label lists"
+        )
+    names = tuple(image_set.names[i] for i in kept)
+    return ImageSet(image_set.root, names, image_set.labels[kept], image_set.classes)

@@ -1,0 +1,61 @@
+"""The data sets that the project writes itself."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from e2mc.config.experiment import Data, ImageNetData
+from e2mc.data import digits, scenes
+from e2mc.data.cifar10 import prepare_cifar10
+from e2mc.data.tree import label_lists, write_lists, write_tree
+
+Summary = dict[str, dict[str, int]]
+
+
+def prepare(data: Data) -> Summary:
+    """Write what `data.prepare` names.
+
+    Returns:
+        Data set -> counts of classes and of images per split; empty if nothing is to prepare.
+
+    Raises:
+        E2MCError: a folder holds other data, or cannot be written; no source of CIFAR-10.
+    """
+    if data.prepare == "digits":
+        return prepare_digits(data.imagenet, data.inat18, data.voc07)
+    if data.prepare == "cifar10":
+        return prepare_cifar10(data.imagenet, data.cifar10_source)
+    return {}
+
+
+def prepare_digits(imagenet: ImageNetData, inat18: Path | None, voc07: Path | None) -> Summary:
+    """Write scikit-learn's digits in the layouts of ImageNet, iNaturalist 2018 and VOC2007.
+
+    Each folder is absent or complete, and its bytes are the same every time. Test images and
+    test scenes are made of digits that no training image shows.
+
+    Args:
+        imagenet: root and label lists; the lists are nested, every class is on each.
+        inat18: folder of the second data set; None: not written.
+        voc07: folder of the third; None: not written.
+    """
+    splits = digits.split_digits()
+    others: list[tuple[str, Path | None, Callable[..., dict[str, int]]]] = [
+        ("inat18", inat18, digits.write_inat18),
+        ("voc07", voc07, scenes.write_voc07),
+    ]
+
+    def write_imagenet(part: Path) -> dict[str, int]:
+        counts, names = digits.write_imagenet(part, splits)
+        lists = label_lists(names, sorted(imagenet.lists), seed=0)
+        write_lists(lists, imagenet.lists, imagenet.root, part)
+        return counts
+
+    summary = {"imagenet": write_tree(imagenet.root, _ORIGIN, write_imagenet)}
+    for name, root, write in others:
+        if root is not None:
+            summary[name] = write_tree(root, _ORIGIN, partial(write, splits=splits))
+    return summary
+
+
+_ORIGIN = "scikit-learn's bundled handwritten digits"

@@ -1,0 +1,115 @@
+"""Resizing and blurring of batches as matrix products, one matrix per image and axis.
+
+Pillow's filters are linear and separable. As matrices they serve a whole batch in which every
+image has another crop and another radius, antialiased as Pillow does it, which neither
+``grid_sample`` nor ``interpolate`` can.
+"""
+
+from math import ceil
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Interpolation = Literal["bilinear", "bicubic"]
+
+
+def resampling(
+    start: Tensor,
+    length: Tensor,
+    source: int,
+    size: int,
+    interpolation: Interpolation,
+    mirrored: Tensor | None = None,
+) -> Tensor:
+    """Weights that crop and resize one axis, as Pillow resizes a cropped image.
+
+    Args:
+        start: (n,) first source pixel of the crop.
+        length: (n,) length of the crop in source pixels.
+        source: length of the source axis.
+        size: length of the result.
+        interpolation: filter; widened by the scale where the axis shrinks (antialiasing).
+        mirrored: (n,) whether to reverse the result.
+
+    Returns:
+        (n, size, source), rows summing to one.
+    """
+    start, length = start.view(-1, 1, 1), length.view(-1, 1, 1)
+    scale = length / size
+    output = torch.arange(size, device=start.device, dtype=start.dtype).view(1, -1, 1)
+    if mirrored is not None:
+        output = torch.where(mirrored.view(-1, 1, 1), size - 1 - output, output)
+    centre = start + (output + 0.5) * scale
+    pixel = torch.arange(source, device=start.device, dtype=start.dtype) + 0.5
+    weights = _FILTERS[interpolation]((pixel - centre).div_(scale.clamp(min=1)).abs_())
+    weights *= (pixel > start) & (pixel < start + length)
+    return weights.div_(weights.sum(dim=2, keepdim=True))
+
+
+def _bilinear(distance: Tensor) -> Tensor:
+    return (1 - distance).clamp_(min=0)
+
+
+def _bicubic(distance: Tensor) -> Tensor:
+    """Keys' cubic with a = -0.5, Pillow's choice (torch's own is -0.75)."""
+    near = (1.5 * distance - 2.5) * distance.square() + 1
+    far = ((2.5 - 0.5 * distance) * distance - 4) * distance + 2
+    return torch.where(distance < 1, near, torch.where(distance < 2, far, 0.0))
+
+
+_FILTERS = {"bilinear": _bilinear, "bicubic": _bicubic}
+
+
+def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Apply the weights of both axes.
+
+    Args:
+        images: (n, height, 3, width).
+        rows: (n or 1, size, height).
+        columns: (n or 1, size, width).
+
+    Returns:
+        (n, 3, size, size), clipped to [0, 1] as Pillow does between the axes too.
+    """
+    n, height, channels, width = images.shape
+    wide = torch.matmul(images.reshape(n, height * channels, width), columns.transpose(1, 2))
+    # Only a filter with negative lobes can leave the range.
+    wide = wide.clamp_(0, 1).view(n, height, -1)
+    tall = torch.matmul(rows, wide).view(n, rows.shape[1], channels, columns.shape[1])
+    return tall.clamp_(0, 1).transpose(1, 2).contiguous()
+
+
+def blur(images: Tensor, radius: Tensor) -> Tensor:
+    """Blur as Pillow's ``GaussianBlur``: three box filters, edges continued outwards.
+
+    Args:
+        images: (n, 3, size, size).
+        radius: (n, 1, 1, 1) standard deviation in pixels.
+    """
+    once = _box_filter(radius.flatten(), images.shape[-1])
+    weights = (once @ once @ once).unsqueeze(1)
+    return weights @ images @ weights.transpose(2, 3)
+
+
+_LARGEST_RADIUS = 16.0
+
+
+def _box_filter(radius: Tensor, size: int) -> Tensor:
+    """Weights (n, size, size) of one of the three passes for a Gaussian of this deviation.
+
+    Pillow's ``_gaussian_blur_radius`` after Gwosdek et al. (2011): a box of fractional radius
+    ``half`` whose outermost pixels count in part.
+    """
+    variance = radius.square() / 3
+    whole = ((12 * variance + 1).sqrt() - 1).div(2).floor()
+    part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance)
+    half = (whole + part / (6 * (variance - (whole + 1).square()))).view(-1, 1, 1)
+    margin = ceil(_LARGEST_RADIUS) + 1
+    position = torch.arange(size, device=radius.device, dtype=radius.dtype).view(-1, 1)
+    pixel = torch.arange(-margin, size + margin, device=radius.device, dtype=radius.dtype)
+    weights = (half + 1 - (pixel - position).abs()).clamp(0, 1) / (2 * half + 1)
+    inner = weights[:, :, margin : margin + size].contiguous()
+    inner[:, :, 0] += weights[:, :, :margin].sum(dim=2)
+    inner[:, :, -1] += weights[:, :, margin + size :].sum(dim=2)
+    return inner

@@ -1,0 +1,52 @@
+"""Which images make up which step, as a pure function of (seed, epoch)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2mc.data.draws import ORDER, hashed, stream
+from e2mc.errors import E2MCError
+
+
+def steps_per_epoch(images: int, batch_size: int, drop_last: bool = False) -> int:
+    """Steps of one epoch; `batch_size` counts the images of all processes."""
+    return images // batch_size if drop_last else -(-images // batch_size)
+
+
+def epoch_batches(
+    indices: NDArray[np.int64],
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    drop_last: bool = False,
+) -> list[NDArray[np.int64]]:
+    """Indices of every batch of one process.
+
+    All processes share one permutation, padded from its beginning to a multiple of
+    `world_size` and dealt out one by one, as torch's ``DistributedSampler`` does. So step s
+    holds the same images whatever the number of processes, padding aside.
+
+    Args:
+        indices: the images to go through, as indices into the data set.
+        batch_size: images per step over all processes.
+        seed: with `epoch`, decides the order.
+        epoch: counted from the beginning of training.
+        rank: of this process.
+        world_size: number of processes.
+        drop_last: leave out the last, partial step; by default it is kept.
+
+    Raises:
+        E2MCError: the batch cannot be shared equally, or not even one step is full.
+    """
+    if batch_size % world_size:
+        raise E2MCError(f"batch_size {batch_size} cannot be shared by {world_size} processes")
+    steps = steps_per_epoch(len(indices), batch_size, drop_last)
+    if not steps:
+        raise E2MCError(f"{len(indices)} images do not fill one batch of {batch_size}")
+    order = np.argsort(hashed(stream(ORDER, seed, epoch), np.arange(len(indices))), kind="stable")
+    padded = np.resize(order, -(-len(order) // world_size) * world_size)
+    mine = indices[padded[rank::world_size]]
+    share = batch_size // world_size
+    return [mine[step * share : (step + 1) * share] for step in range(steps)]

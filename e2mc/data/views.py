@@ -1,0 +1,112 @@
+"""The random views that models are trained on."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from e2mc.config.experiment import Images
+from e2mc.config.methods import Views
+from e2mc.data.draws import TRAINING, recipes, stream
+from e2mc.data.image_set import ImageSet
+from e2mc.data.sampling import epoch_batches, steps_per_epoch
+
+__all__ = ["TrainingViews", "normalised", "steps_per_epoch"]
+
+MEAN = (0.485, 0.456, 0.406)
+"""Mean of ImageNet's channels, in every official script."""
+
+
+def normalised(views: Tensor, std: tuple[float, float, float]) -> Tensor:
+    """Views as a network sees them: uint8 levels or floats in [0, 1] to standardised float32."""
+    if views.dtype == torch.uint8:
+        views = views.to(torch.float32).div_(255)
+    mean, deviation = views.new_tensor(MEAN), views.new_tensor(std)
+    return views.sub(mean.view(3, 1, 1)).div_(deviation.view(3, 1, 1))
+
+
+class TrainingViews:
+    """Batches of random views; epochs can be entered at any step without any stored state.
+
+    Args:
+        image_set: the images.
+        views: recipe of the views.
+        images: their sizes.
+        batch_size: images per step over all processes.
+        seed: of the order and of the views.
+        workers: loader processes of the `pillow` pipeline; changes nothing but the speed.
+        device: where views are handed over, and made by the `tensor` pipeline.
+        rank: of this process.
+        world_size: number of processes; each gets `batch_size / world_size` images per step.
+        drop_last: leave out the last, partial step (official SwAV and SimSiam); by default it
+            is kept (official VICReg, and every evaluation).
+        indices: train on these images only.
+
+    Raises:
+        E2MCError: `tensor` pipeline with images of several sizes; a corrupt image.
+    """
+
+    def __init__(
+        self,
+        image_set: ImageSet,
+        views: Views,
+        images: Images,
+        batch_size: int,
+        seed: int,
+        workers: int,
+        device: torch.device,
+        rank: int = 0,
+        world_size: int = 1,
+        drop_last: bool = False,
+        indices: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.image_set, self.std = image_set, views.normalization_std
+        self.recipes = recipes(views, images)
+        self.batch_size, self.seed, self.workers, self.device = batch_size, seed, workers, device
+        self.rank, self.world_size, self.drop_last = rank, world_size, drop_last
+        self.indices = np.arange(len(image_set)) if indices is None else indices
+        self.pipeline = views.pipeline
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[list[Tensor], Tensor]]:
+        """Steps of one epoch, from `first_step` on.
+
+        Yields:
+            The views, full ones first, each (n, 3, size, size) float32, normalised; and the
+            labels (n,) int64; both on the device.
+
+        Raises:
+            E2MCError: an image is corrupt; the message names it.
+        """
+        batches = epoch_batches(
+            self.indices,
+            self.batch_size,
+            self.seed,
+            epoch,
+            rank=self.rank,
+            world_size=self.world_size,
+            drop_last=self.drop_last,
+        )
+        made = self._views(batches, epoch, first_step)
+        for batch, views in zip(batches[first_step:], made, strict=True):
+            labels = torch.from_numpy(self.image_set.labels[batch]).to(self.device)
+            yield [normalised(view, self.std) for view in views], labels
+
+    def _views(
+        self, batches: list[NDArray[np.int64]], epoch: int, first_step: int
+    ) -> Iterator[list[Tensor]]:
+        key, numbers = stream(TRAINING, self.seed, epoch), range(len(self.recipes))
+        if self.pipeline == "tensor":
+            from e2mc.data.tensor_views import TensorViews
+
+            make = TensorViews(self.image_set, self.device)
+            for batch in batches[first_step:]:
+                yield make(batch, self.recipes, key, numbers)
+        else:
+            from e2mc.data.pillow_views import ViewBatches, load, random_views
+
+            make_one = partial(random_views, recipes=self.recipes, key=key, views=numbers)
+            source = ViewBatches(self.image_set, batches, make_one)
+            yield from load(source, first_step, self.workers, self.device)
