@@ -120,9 +120,7 @@ def figure_files(experiment: Experiment, figure: str) -> list[str]:
 
 def statistics_files(experiment: Experiment) -> list[str]:
     """Files that ``significance.write_statistics`` reads, relative to the results folder."""
-    cells = statistics_inputs(experiment)
-    predictions = [cell for cell in cells if cell.protocol != "voc07"]
-    return _files(cells, [layout.METRICS]) + _files(predictions, [layout.PREDICTIONS])
+    return _files(statistics_inputs(experiment), [layout.METRICS, layout.PREDICTIONS])
 
 
 def reproduction_files(experiment: Experiment) -> list[str]:

@@ -1,0 +1,131 @@
+"""Sentences about the results, every number and every verdict computed from the results."""
+
+from collections.abc import Mapping
+from math import isnan
+from typing import NamedTuple, TypeVar
+
+import pandas as pd
+
+from e2mc.config import Experiment
+from e2mc.reporting import latex, needs
+from e2mc.reporting.names import METHODS
+from e2mc.reporting.results import Entry, clearly_above, paired_trials, summarise
+from e2mc.statistics import mean_and_standard_error
+
+CLEAR_RULE = (
+    r"clear: the intervals of $\pm$\,2 standard errors are disjoint and the means more than one "
+    "test image apart"
+)
+"""In words; the rule itself is :func:`e2mc.reporting.results.clearly_above`."""
+
+Key = TypeVar("Key")
+
+
+class Finding(NamedTuple):
+    """E2MC against another arm of the same base, one protocol.
+
+    Attributes:
+        base: base model.
+        protocol: evaluation.
+        difference: mean paired difference over trials in percentage points; nan if not evaluated.
+        standard_error: its standard error over trials; nan below two.
+        trials: number of pairs.
+        verdict: ``clearly above``, ``clearly below``, ``no clear difference`` or
+            ``not evaluated``.
+    """
+
+    base: str
+    protocol: str
+    difference: float
+    standard_error: float
+    trials: int
+    verdict: str
+
+
+def compare_arms(
+    scores: pd.DataFrame, base: str, reference: str, criterion: str, protocol: str
+) -> Finding:
+    """The paired difference of two arms, and whether it is clear."""
+    pairs = paired_trials(scores, base, reference, criterion, protocol)
+    if pairs.empty:
+        return Finding(base, protocol, float("nan"), float("nan"), 0, "not evaluated")
+    difference = mean_and_standard_error(pairs["model"] - pairs["reference"])
+    low, high = (summarise(scores, base, arm, protocol) for arm in (reference, criterion))
+    verdict = "no clear difference"
+    if clearly_above(high, low):
+        verdict = "clearly above"
+    elif clearly_above(low, high):
+        verdict = "clearly below"
+    return Finding(base, protocol, *difference, verdict)
+
+
+def headline(experiment: Experiment, scores: pd.DataFrame) -> list[Finding]:
+    """E2MC against continued training, for each base and share of the labels."""
+    return [
+        compare_arms(scores, name, "continued", "e2mc", protocol)
+        for name, base in experiment.bases.items()
+        if {"continued", "e2mc"} <= set(base.criteria)
+        for protocol in needs.linear_protocols(experiment)
+    ]
+
+
+def base_name(experiment: Experiment, base: str) -> str:
+    """Method and epochs, as in ``SwAV-400``."""
+    settings = experiment.bases[base]
+    return f"{METHODS[settings.method]}-{settings.epochs}"
+
+
+def clause(experiment: Experiment, finding: Finding) -> str:
+    """A finding in LaTeX, such as ``SwAV-400 +0.40 +- 0.10 (clearly above)``."""
+    where = base_name(experiment, finding.base)
+    if isnan(finding.difference):
+        return f"{where}: not evaluated"
+    spread = "" if isnan(finding.standard_error) else rf" $\pm$ {finding.standard_error:.2f}"
+    return f"{where} {latex.signed(finding.difference)}{spread} ({finding.verdict})"
+
+
+def scale(experiment: Experiment, scores: pd.DataFrame) -> str:
+    """At what scale the numbers were computed, unless it is the paper's."""
+    if experiment.comparable:
+        return ""
+    known = scores["n"][scores["n"] > 0]
+    images = ", ".join(f"{count:,}" for count in sorted({int(n) for n in known}))
+    return (
+        rf" Computed by the experiment \texttt{{{latex.escape(experiment.name)}}} "
+        f"({experiment.images.size}-pixel images, {images or 'no'} of them for testing), not at "
+        "the scale of the paper."
+    )
+
+
+def spread(cells: pd.DataFrame) -> str:
+    """What the plus-minus of a table is."""
+    counts = sorted({int(n) for n in cells["n"][cells["standard_error"].notna()]})
+    if not counts:
+        return "a single trial, hence no standard errors."
+    trials = " or ".join(str(n) for n in counts)
+    return rf"mean $\pm$ standard error over {trials} trials."
+
+
+def bold(cells: pd.DataFrame, among: str) -> str:
+    """What is bold and by which rule, or that nothing is."""
+    if (cells["mark"] == "bold").any():
+        return f"Bold: clearly the highest of {among} ({CLEAR_RULE})."
+    return f"No number is clearly the highest of {among}, so none is bold ({CLEAR_RULE})."
+
+
+def winner(entries: Mapping[Key, Entry]) -> list[Key]:
+    """The entry whose mean is clearly above all others; empty if there is none."""
+    found = {name: entry for name, entry in entries.items() if not isnan(entry.mean)}
+    if len(found) < 2:
+        return []
+    best = max(found, key=lambda name: found[name].mean)
+    others = (found[name] for name in found if name != best)
+    return [best] if all(clearly_above(found[best], other) for other in others) else []
+
+
+def runner_up(entries: Mapping[Key, Entry]) -> list[Key]:
+    """The entry with the second-highest mean; empty if two share it to two decimals."""
+    means = {name: entry.mean for name, entry in entries.items() if not isnan(entry.mean)}
+    ranked = sorted(means, key=lambda name: -means[name])
+    shown = [f"{means[name]:.2f}" for name in ranked]
+    return [ranked[1]] if len(ranked) > 1 and shown.count(shown[1]) == 1 else []

@@ -1,0 +1,136 @@
+"""What the evaluations of an experiment found, read from its results folder."""
+
+from collections.abc import Iterable
+from math import isfinite, nan
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from e2mc import layout
+from e2mc.errors import E2MCError
+from e2mc.files import read_json
+from e2mc.reporting.needs import Cell
+from e2mc.statistics import mean_and_standard_error
+
+
+class Entry(NamedTuple):
+    """One cell of a table: a mean over trials.
+
+    Attributes:
+        mean: mean of the last epoch's scores in per cent; nan if there is none.
+        standard_error: standard error of `mean` over trials (ddof 1); nan below two trials.
+        n: trials that the mean is over.
+        expected: trials that the experiment asks for.
+        best: mean of the best epoch's scores, never shown as the result.
+        resolution: what one test image is worth, in per cent; 0 for mAP.
+        exact: nothing in it can vary from trial to trial.
+        note: what is missing or unusable, empty if nothing is.
+    """
+
+    mean: float
+    standard_error: float
+    n: int
+    expected: int
+    best: float
+    resolution: float
+    exact: bool
+    note: str
+
+
+def read_scores(results: Path, cells: Iterable[Cell]) -> pd.DataFrame:
+    """One line per evaluation.
+
+    Args:
+        results: the experiment's results folder.
+        cells: what is wanted; an evaluation that does not exist becomes a line with a note.
+
+    Returns:
+        Columns base, criterion, trial, protocol, last, best (per cent, nan where there is none),
+        n (test samples) and note.
+
+    Raises:
+        E2MCError: a file is damaged or belongs to another protocol.
+    """
+    lines = [(*cell, *_read_score(results, cell)) for cell in cells]
+    columns = ["base", "criterion", "trial", "protocol", "last", "best", "n", "note"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def _read_score(results: Path, cell: Cell) -> tuple[float, float, int, str]:
+    path = results / layout.METRICS.format(**cell._asdict())
+    if not path.exists():
+        return nan, nan, 0, f"trial {cell.trial} missing"
+    metrics = read_json(path)
+    try:
+        protocol, samples = metrics["protocol"], int(metrics["test_samples"])
+        scores = [nan if metrics[key] is None else float(metrics[key]) for key in ("last", "best")]
+    except (KeyError, TypeError, ValueError) as error:
+        raise E2MCError(
+            f"{path} is not the result of an evaluation ({type(error).__name__}: {error}); "
+            "delete it and run again"
+        ) from error
+    if protocol != cell.protocol:
+        raise E2MCError(f"{path} holds the protocol '{protocol}'; delete it and run again")
+    last, best = scores
+    if not isfinite(last):
+        return nan, nan, samples, f"trial {cell.trial}: the score is not a number"
+    return last, best, samples, ""
+
+
+def summarise(scores: pd.DataFrame, base: str, criterion: str, protocol: str) -> Entry:
+    """Mean and standard error of one cell over the trials that have a score."""
+    chosen = select(scores, base, criterion, protocol)
+    found = chosen[chosen["last"].notna()]
+    note = "; ".join(text for text in chosen["note"] if text)
+    if chosen["n"].nunique() > 1 and not note:
+        note = f"test sets differ: {sorted(int(n) for n in chosen['n'].unique())} samples"
+    if found.empty:
+        return Entry(nan, nan, 0, len(chosen), nan, 0.0, False, note or "not evaluated")
+    mean, error, n = mean_and_standard_error(found["last"].to_numpy())
+    best = float(found["best"].mean())
+    resolution = 0.0 if protocol == "voc07" else 100 / int(found["n"].min())
+    exact = is_deterministic(criterion, protocol)
+    return Entry(mean, error, n, len(chosen), best, resolution, exact, note)
+
+
+def select(scores: pd.DataFrame, base: str, criterion: str, protocol: str) -> pd.DataFrame:
+    """The lines of one cell, by trial."""
+    chosen = scores[
+        (scores["base"] == base)
+        & (scores["criterion"] == criterion)
+        & (scores["protocol"] == protocol)
+    ]
+    return chosen.sort_values("trial")
+
+
+def paired_trials(
+    scores: pd.DataFrame, base: str, reference: str, criterion: str, protocol: str
+) -> pd.DataFrame:
+    """Trials in which both arms have a score: columns reference and model, index trial.
+
+    The SVMs of a checkpoint that is not trained further are one deterministic number, which
+    stands for every trial.
+    """
+    before = select(scores, base, reference, protocol).set_index("trial")["last"]
+    after = select(scores, base, criterion, protocol).set_index("trial")["last"]
+    if is_deterministic(reference, protocol) and len(before) == 1:
+        before = pd.Series(float(before.iloc[0]), index=after.index)
+    return pd.DataFrame({"reference": before, "model": after}).dropna()
+
+
+def is_deterministic(criterion: str, protocol: str) -> bool:
+    """Whether nothing varies from trial to trial: one centre crop of one checkpoint."""
+    return (criterion, protocol) == ("base", "voc07")
+
+
+def clearly_above(high: Entry, low: Entry) -> bool:
+    """The rule behind every bold number and every "clear".
+
+    The intervals mean +- 2 standard errors are disjoint and the means are more than one test
+    image apart. The intervals are disjoint if the difference exceeds 2 (s + s'), which is 2.8
+    standard errors of a difference of equally uncertain means: about 5 % two-sided with three
+    trials on each side. An entry without a standard error is never clear, unless it is exact.
+    """
+    errors = sum(0.0 if entry.exact else entry.standard_error for entry in (high, low))
+    return isfinite(errors) and high.mean - low.mean > max(2 * errors, high.resolution)

@@ -1,0 +1,128 @@
+"""A small results folder with known numbers, in the layout that the stages write."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from e2mc import layout
+from e2mc.config import Experiment, parse_experiment
+from e2mc.reporting import needs
+from e2mc.reporting.needs import Cell
+
+IMAGES = 400
+CLASSES = 10
+Accuracy = Callable[[Cell], float]
+
+E2MC = {
+    "vicreg": {"kind": "e2mc", "space": "hypercube", "entropy_weight": 1, "covariance_weight": 2},
+    "swav": {
+        **{"kind": "e2mc", "space": "hypersphere"},
+        **{"entropy_weight": 0.01, "covariance_weight": 0.25},
+    },
+    "simsiam": {
+        **{"kind": "e2mc", "space": "hypersphere"},
+        **{"entropy_weight": 0.001, "covariance_weight": 0.01},
+    },
+}
+
+
+def experiment(**changes: Any) -> Experiment:
+    """Three bases in the manner of the demo; `changes` replace top-level sections."""
+    scratch = {"epochs": 60, "batch_size": 64, "learning_rate": 1.0}
+    content: dict[str, Any] = {
+        "name": "synthetic",
+        "images": {"size": 12},
+        "bases": {
+            "vicreg-60": {"method": "vicreg", "epochs": 60, "published": "vicreg-1000"},
+            "swav-60": {
+                **{"method": "swav", "epochs": 60, "published": "swav-800"},
+                "criteria": ["mec", "continued", "e2mc", "vcreg", "mmcr", "auh"],
+            },
+            "simsiam-60": {"method": "simsiam", "epochs": 60, "published": "simsiam-100"},
+        },
+        "criteria": {
+            "e2mc": E2MC,
+            **{name: {"swav": {"kind": name}} for name in ("vcreg", "mmcr", "auh", "mec")},
+        },
+        "methods": {name: {"scratch": scratch} for name in ("vicreg", "swav", "simsiam")},
+        "tables": {
+            "table3": "swav-60",
+            "table_d1": "vicreg-60",
+            "table_d2": {"base": "swav-60", "unit": [0.01, 0.01]},
+        },
+    }
+    return parse_experiment(content | changes, "synthetic")
+
+
+def percent(cell: Cell) -> float:
+    """Known numbers: E2MC is 2 points above, trials are 0.25 points apart."""
+    level = {"linear-1": 50, "linear-10": 60, "linear-100": 70}.get(cell.protocol, 65)
+    return level + (2 if cell.criterion == "e2mc" else 0) + 0.25 * (cell.trial - 1)
+
+
+def write_results(root: Path, cells: Iterable[Cell], accuracy: Accuracy = percent) -> None:
+    """Write metrics and predictions of `cells`."""
+    for cell in cells:
+        score = accuracy(cell)
+        path = root / layout.METRICS.format(**cell._asdict())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        metrics = {"protocol": cell.protocol, "last": score, "best": score + 1, "unit": "%"}
+        metrics |= {"metric": "mAP" if cell.protocol == "voc07" else "top-1"}
+        path.write_text(json.dumps(metrics | {"best_epoch": 3, "test_samples": IMAGES}))
+        lines = multi_label(cell) if cell.protocol == "voc07" else classification(score, cell)
+        (root / layout.PREDICTIONS.format(**cell._asdict())).write_text("\n".join(lines) + "\n")
+
+
+def classification(score: float, cell: Cell) -> list[str]:
+    """The first images are classified correctly, but for a few that only this arm confuses."""
+    correct = np.arange(IMAGES) < round(score * IMAGES / 100)
+    if cell.criterion != "base":
+        correct[[0, 1, IMAGES - 1, IMAGES - 2]] ^= True
+    labels = np.arange(IMAGES) % CLASSES
+    predictions = np.where(correct, labels, (labels + 1) % CLASSES)
+    rows = zip(range(IMAGES), labels, predictions, strict=True)
+    return ["sample,label,prediction", *(f"image{i}.png,{y},{p}" for i, y, p in rows)]
+
+
+def multi_label(cell: Cell) -> list[str]:
+    rng = np.random.default_rng(cell.trial)
+    noise = 0.5 if cell.criterion == "e2mc" else 1.0
+    lines = ["sample,class,label,score"]
+    for sample in range(40):
+        for name in range(5):
+            label = 1 if (sample + name) % 3 == 0 else -1
+            lines.append(f"{sample},{name},{label},{label + noise * rng.normal():.6f}")
+    return lines
+
+
+def write_figure_inputs(root: Path, settings: Experiment) -> None:
+    """Curves, distances and embeddings."""
+    rng = np.random.default_rng(0)
+    for cell in needs.figure_inputs(settings, "figure4"):
+        path = root / layout.CURVE.format(**cell._asdict())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        epochs = np.arange(1, 21)
+        top1 = percent(cell) - 20 * np.exp(-epochs / 4) + rng.normal(0, 0.2, 20)
+        rows = [f"{e},{t:.3f},1.0,0.1" for e, t in zip(epochs, top1, strict=True)]
+        path.write_text("\n".join(["epoch,top1,train_loss,learning_rate", *rows]) + "\n")
+    for cell in needs.figure_inputs(settings, "figure3"):
+        path = root / layout.DISTANCES.format(**cell._asdict())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scale = 1.2 if cell.criterion == "e2mc" else 1.0
+        distances = scale * rng.gamma((20, 60), 0.02, size=(500, 2))
+        np.save(path, distances.astype(np.float32))
+    for cell in needs.figure_inputs(settings, "figure_d1"):
+        path = root / layout.EMBEDDINGS.format(**cell._asdict())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mixture = rng.normal(size=(600, 8)) @ (
+            rng.normal(size=(8, 8)) if cell.criterion == "base" else np.eye(8)
+        )
+        np.save(path, mixture.astype(np.float32))
+
+
+def all_cells(settings: Experiment) -> list[Cell]:
+    cells = needs.reproduction_inputs(settings) + needs.statistics_inputs(settings)
+    return list(dict.fromkeys(cells))

@@ -1,0 +1,75 @@
+import json
+from math import isnan, sqrt
+from pathlib import Path
+
+import pytest
+from synthetic_results import write_results
+
+from e2mc.errors import E2MCError
+from e2mc.reporting.needs import Cell
+from e2mc.reporting.results import clearly_above, paired_trials, read_scores, summarise
+
+CELLS = [
+    Cell("vicreg-60", name, trial, "linear-1") for name in ("base", "e2mc") for trial in range(3)
+]
+
+
+def test_mean_and_standard_error_over_trials(tmp_path: Path) -> None:
+    write_results(tmp_path, CELLS, lambda cell: (50.0, 51.0, 54.0)[cell.trial])
+    entry = summarise(read_scores(tmp_path, CELLS), "vicreg-60", "base", "linear-1")
+    deviations = (50 - 155 / 3) ** 2 + (51 - 155 / 3) ** 2 + (54 - 155 / 3) ** 2
+    assert entry.mean == pytest.approx(155 / 3)
+    assert entry.standard_error == pytest.approx(sqrt(deviations / 2 / 3))
+    assert (entry.n, entry.expected, entry.note, entry.resolution) == (3, 3, "", 0.25)
+    assert entry.best == pytest.approx(155 / 3 + 1)
+
+
+def test_a_missing_trial_is_said_and_counted(tmp_path: Path) -> None:
+    write_results(tmp_path, CELLS[:2] + CELLS[3:], lambda cell: 50.0 + cell.trial)
+    scores = read_scores(tmp_path, CELLS)
+    entry = summarise(scores, "vicreg-60", "base", "linear-1")
+    assert (entry.mean, entry.n, entry.expected) == (50.5, 2, 3)
+    assert entry.note == "trial 2 missing"
+    pairs = paired_trials(scores, "vicreg-60", "base", "e2mc", "linear-1")
+    assert list(pairs.index) == [0, 1]
+
+
+@pytest.mark.parametrize("score", [float("nan"), None])
+def test_a_score_that_is_not_a_number_is_not_averaged(tmp_path: Path, score: float | None) -> None:
+    write_results(tmp_path, CELLS, lambda cell: 50.0 + cell.trial)
+    path = tmp_path / "evaluate/vicreg-60/base/trial0/linear-1/metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"last": score}))
+    entry = summarise(read_scores(tmp_path, CELLS), "vicreg-60", "base", "linear-1")
+    assert (entry.mean, entry.n) == (51.5, 2)
+    assert entry.note == "trial 0: the score is not a number"
+
+
+def test_nothing_evaluated_is_an_empty_cell(tmp_path: Path) -> None:
+    scores = read_scores(tmp_path, CELLS)
+    entry = summarise(scores, "vicreg-60", "base", "linear-1")
+    assert isnan(entry.mean) and entry.n == 0 and "trial 1 missing" in entry.note
+    assert summarise(scores, "vicreg-60", "mmcr", "linear-1").note == "not evaluated"
+
+
+def test_files_that_are_no_results(tmp_path: Path) -> None:
+    write_results(tmp_path, CELLS[:1])
+    path = tmp_path / "evaluate/vicreg-60/base/trial0/linear-1/metrics.json"
+    path.write_text(path.read_text().replace("linear-1", "linear-10"))
+    with pytest.raises(E2MCError, match="holds the protocol 'linear-10'"):
+        read_scores(tmp_path, CELLS[:1])
+    path.write_text('{"protocol": "linear-1"}')
+    with pytest.raises(E2MCError, match=r"metrics.json is not the result .*test_samples"):
+        read_scores(tmp_path, CELLS[:1])
+
+
+def test_clear_means_disjoint_intervals_and_more_than_one_image(tmp_path: Path) -> None:
+    write_results(tmp_path, CELLS, lambda c: 50 + c.trial * 0.5 + (c.criterion == "e2mc") * 3)
+    scores = read_scores(tmp_path, CELLS)
+    base, model = (summarise(scores, "vicreg-60", name, "linear-1") for name in ("base", "e2mc"))
+    error = base.standard_error
+    assert clearly_above(model, base) and not clearly_above(base, model)
+    assert clearly_above(model._replace(mean=base.mean + 4.01 * error), base)
+    assert not clearly_above(model._replace(mean=base.mean + 3.99 * error), base)
+    still = [entry._replace(standard_error=0.0) for entry in (model, base)]
+    assert not clearly_above(still[0]._replace(mean=base.mean + 0.25), still[1])
+    assert not clearly_above(model._replace(standard_error=float("nan")), base)
