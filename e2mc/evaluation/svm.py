@@ -93,17 +93,12 @@ def svm_average_precision(
     train_y, test_y = _columns(train_y), _columns(test_y)
     names = [str(name) for name in class_names or range(train_y.shape[1])]
     _check(train_x, train_y, test_x, test_y, names, folds)
-    if not costs or not all(0 < cost < np.inf for cost in costs):
+    if len(costs) == 0 or not all(0 < cost < np.inf for cost in costs):
         raise E2MCError(f"SVM costs must be positive numbers, got {list(costs)}")
     targets = np.where(train_y == 1, 1, -1).T
     jobs = jobs or (1 if train_x.size < SMALL else len(os.sched_getaffinity(0)))
     with joblib.Parallel(jobs) as parallel:
-        paths = parallel(
-            joblib.delayed(_fold_path)(train_x, target, train, held_out, costs, seed)
-            for target in targets
-            for train, held_out in StratifiedKFold(folds).split(train_x, target)
-        )
-        paths = np.array(paths).reshape(len(targets), folds, len(costs), 2)
+        paths = _cross_validate(parallel, train_x, targets, costs, folds, seed)
         validation = paths[..., 0].mean(axis=1)
         chosen = np.asarray(costs, dtype=np.float64)[validation.argmax(axis=1)]
         models = parallel(
@@ -141,6 +136,23 @@ def _fit(x: NDArray[np.float64], y: NDArray[np.int64], cost: float, seed: int) -
 
 def _stopped_early(model: Any) -> bool:
     return bool(model.n_iter_ >= MAX_ITERATIONS)
+
+
+def _cross_validate(
+    parallel: joblib.Parallel,
+    x: NDArray[np.float64],
+    targets: NDArray[np.int64],
+    costs: Sequence[float],
+    folds: int,
+    seed: int,
+) -> NDArray[np.float64]:
+    """What :func:`_fold_path` finds, shape (classes, folds, costs, 2)."""
+    paths = parallel(
+        joblib.delayed(_fold_path)(x, target, train, held_out, costs, seed)
+        for target in targets
+        for train, held_out in StratifiedKFold(folds).split(x, target)
+    )
+    return np.array(paths).reshape(len(targets), folds, len(costs), 2)
 
 
 def _fold_path(

@@ -70,6 +70,7 @@ def test_average_precision_refuses(labels, scores, message):
         voc_average_precision(labels, scores)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_protocol_equals_sklearn_step_by_step(scene):
     train_x, train_y, test_x, test_y = scene
     result = svm_average_precision(*scene, COSTS, seed=3)
