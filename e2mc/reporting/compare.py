@@ -78,7 +78,8 @@ def render(table: pd.DataFrame, form: Literal["screen", "csv", "latex"]) -> str:
     if form == "screen":
         first = table.iloc[0]
         level = first["base_accuracy"] if "gained" in table else first["base_map"]
-        heading = f"base: {first['base']}, {shown.columns[2]} {100 * level:.2f}"
+        metric = shown.columns[2].removesuffix(" %")
+        heading = f"base: {first['base']}, {metric} {100 * level:.2f} %"
         return f"{heading}\n{shown.to_string(index=False)}\n{_note(table)}"
     numbers = shown.columns[1:]
     shown[numbers] = shown[numbers].map(lambda cell: f"${cell}$".replace("inf", r"\infty"))

@@ -188,7 +188,7 @@ def test_multi_label_files_compare_average_precisions(detections):
     assert row["permutation_pvalue"] == row["holm_pvalue"] == result.permutation_pvalue
     assert row["interval_low"] == pytest.approx(result.interval[0])
     screen = render(compare_prediction_files(paths[0], paths[1:]), "screen")
-    assert f"mAP % {100 * np.mean(before):.2f}" in screen
+    assert f"mAP {100 * np.mean(before):.2f} %" in screen
     assert "9999 resamples" in screen
 
 
