@@ -26,7 +26,10 @@ INTERRUPTED_STATUS = 75
 
 
 class Interrupted(SystemExit):
-    """The run was asked to stop, saved its state and goes on when started again."""
+    """The run was asked to stop, saved its state and goes on when started again.
+
+    Uncaught, it ends the process with `INTERRUPTED_STATUS`.
+    """
 
     def __init__(self) -> None:
         super().__init__(INTERRUPTED_STATUS)
@@ -52,7 +55,7 @@ def save_state(folder: Path, step: int, payload: Mapping[str, Any]) -> None:
     Raises:
         E2MCError: the disk is full or the folder cannot be written; earlier states are intact.
     """
-    path = folder / f"step-{step:012d}.pt"
+    path = _path(folder, step)
     if path in _complete(folder):
         return
     with atomic_write(path) as temporary:
@@ -86,11 +89,9 @@ def load_newest_state(
     taken. Nothing inside a state is executed.
     """
     for path in _complete(folder):
-        mark = path.with_suffix(".sha256")
+        step = int(path.stem.removeprefix("step-"))
         try:
-            if sha256(path) != mark.read_text(encoding="utf-8").strip():
-                raise ValueError("its checksum is wrong")
-            payload = torch.load(path, map_location=map_location, weights_only=True)
+            return step, load_state(folder, step, map_location)
         except Exception as error:  # whatever is wrong with it, the one before may be sound
             print(
                 f"WARNING: the state {path} is damaged ({error}); going back to the state "
@@ -98,10 +99,25 @@ def load_newest_state(
                 file=sys.stderr,
                 flush=True,
             )
-            mark.unlink()
-            continue
-        return int(path.stem.removeprefix("step-")), payload
+            path.with_suffix(".sha256").unlink()
     return None
+
+
+def load_state(folder: Path, step: int, map_location: str | torch.device = "cpu") -> dict[str, Any]:
+    """The state of one step.
+
+    Raises:
+        Exception: it is missing, incomplete or damaged.
+    """
+    path = _path(folder, step)
+    if sha256(path) != path.with_suffix(".sha256").read_text(encoding="utf-8").strip():
+        raise E2MCError(f"the checksum of {path} is wrong")
+    payload: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+    return payload
+
+
+def _path(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:012d}.pt"
 
 
 def remove_states(folder: Path) -> None:
@@ -144,17 +160,3 @@ def stop_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def refuse_other_world_size(saved: int, now: int, folder: Path) -> None:
-    """A state is tied to its number of processes: per-rank queues and batches differ.
-
-    Raises:
-        E2MCError: the numbers differ.
-    """
-    if saved != now:
-        raise E2MCError(
-            f"the state in {folder} was saved by {saved} process(es), this run has {now}. Batches, "
-            f"queues and BatchNorm statistics are divided among processes, so it would not go on "
-            f"as it began: start it with {saved} process(es), or delete {folder} to begin anew."
-        )

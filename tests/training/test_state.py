@@ -10,7 +10,6 @@ from e2mc.errors import E2MCError
 from e2mc.training import state
 from e2mc.training.state import (
     load_newest_state,
-    refuse_other_world_size,
     remove_states,
     run_lock,
     save_state,
@@ -162,12 +161,6 @@ def test_second_holder_of_a_run_directory_is_refused(tmp_path):
         pass
     with run_lock(tmp_path):
         pass
-
-
-def test_other_world_size_is_refused():
-    refuse_other_world_size(2, 2, Path("run"))
-    with pytest.raises(E2MCError, match=r"saved by 2 process.*has 4.*delete run to begin anew"):
-        refuse_other_world_size(2, 4, Path("run"))
 
 
 def test_signals_set_the_event_and_handlers_are_put_back():

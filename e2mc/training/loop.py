@@ -1,0 +1,236 @@
+"""Pre-training from scratch or continued: one loop for all methods and criteria."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from threading import Event
+
+import torch
+from torch import Tensor, nn
+
+from e2mc.config.stages import TrainSettings
+from e2mc.data.imagenet import open_imagenet
+from e2mc.data.views import TrainingViews, steps_per_epoch
+from e2mc.errors import E2MCError
+from e2mc.files import provenance, write_json, write_text
+from e2mc.models import save_model
+from e2mc.models.heads import read_recipe
+from e2mc.models.official import export_official
+from e2mc.training.distributed import (
+    Place,
+    find_place,
+    on_any_rank,
+    parallel,
+    process_group,
+)
+from e2mc.training.optim import momentum_of, set_learning_rate
+from e2mc.training.plan import DROPS_LAST, Plan, describe, make_plan
+from e2mc.training.progress import Progress, reported
+from e2mc.training.run import Run, build_run, resume, save
+from e2mc.training.schedule import learning_rate
+from e2mc.training.state import Interrupted, remove_states, run_lock, stop_signals
+
+SAVE_SECONDS = 300.0
+"""Time between two states: what a kill may cost."""
+
+
+def train(
+    settings: TrainSettings,
+    start: Path | None,
+    output: Path,
+    history: Path,
+    metrics: Path,
+    state: Path,
+) -> None:
+    """Train a model, going on from the newest state in ``state`` if there is one.
+
+    The three results are written once, at the end. Then the states are deleted; what remains in
+    ``state`` is ``progress.json``.
+
+    Args:
+        settings: all that decides the outcome.
+        start: imported weights to go on from; None: random weights.
+        output: ``*.safetensors``, or ``*.pth`` for the method's official container.
+        history: CSV, one line per epoch.
+        metrics: JSON: the last epoch's terms, the plan, cost and provenance.
+        state: run directory; one training at a time.
+
+    Raises:
+        E2MCError: unusable data or weights, a loss that is not finite, a second training on the
+            run directory, a full disk.
+        Interrupted: SIGUSR2 or SIGTERM came; the state is saved.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    place = find_place()
+    lock = run_lock(state) if place.rank == 0 else nullcontext()
+    with lock, stop_signals() as stop, process_group(place):
+        data = _open_data(settings, place)
+        run = build_run(settings, start, place)
+        steps = steps_per_epoch(len(data.image_set), data.batch_size, data.drop_last)
+        plan = make_plan(settings, start, len(data.image_set), steps, place)
+        resume(run, state, place)
+        if place.rank == 0:
+            print(f"{describe(plan)}\n  first step              {run.step}", flush=True)
+        with reported(_progress(settings, state, run, steps, place)) as progress:
+            _train(settings, data, run, steps, state, place, stop, progress)
+            if place.rank == 0:
+                _write_metrics(settings, start, run, plan, place, history, metrics)
+                _write_model(settings, run, output)
+                remove_states(state)
+            if progress is not None:
+                progress.write("finished")
+
+
+def _open_data(settings: TrainSettings, place: Place) -> TrainingViews:
+    return TrainingViews(
+        open_imagenet(settings.data, "train"),
+        read_recipe(settings.method, settings.recipe).views,
+        settings.images,
+        settings.training.batch_size,
+        settings.seed,
+        settings.workers,
+        place.device,
+        place.rank,
+        place.world_size,
+        drop_last=settings.method in DROPS_LAST,
+    )
+
+
+def _progress(
+    settings: TrainSettings, state: Path, run: Run, steps: int, place: Place
+) -> Progress | None:
+    if place.rank > 0:
+        return None
+    epochs, batch_size = settings.training.epochs, settings.training.batch_size
+    path = state / "progress.json"
+    return Progress(path, run.step, epochs * steps, epochs, batch_size, run.restarts)
+
+
+def _train(
+    settings: TrainSettings,
+    data: TrainingViews,
+    run: Run,
+    steps: int,
+    state: Path,
+    place: Place,
+    stop: Event,
+    progress: Progress | None,
+) -> None:
+    """All remaining steps; states are saved, and signals heeded, between two of them."""
+    training = settings.training
+    network, autocast = parallel(run.module, place), _autocast(training.precision, place.device)
+    saved = last = time.perf_counter()
+    for views in _batches(data, run.step, steps, training.epochs):
+        waited = time.perf_counter() - last
+        torch.manual_seed(run.step)  # whatever draws numbers draws the same after a resume
+        rate = learning_rate(training, run.step / steps, training.epochs)
+        set_learning_rate(run.optimizer, rate)
+        loss, values = _loss(run, network, views, autocast, state)
+        run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        run.scaler.step(run.optimizer)
+        run.scaler.update()
+        run.optimizer.zero_grad()
+        run.step += 1
+        seconds = time.perf_counter() - last
+        run.seconds += seconds
+        run.history.add(values, len(views[0]) * place.world_size, seconds, waited)
+        if run.step % steps == 0:
+            run.history.end_epoch(rate)
+        if progress is not None:
+            progress.update(run.step, len(run.history.rows), loss)
+        due = time.perf_counter() - saved >= SAVE_SECONDS
+        stopping, due = on_any_rank((stop.is_set(), due), place)
+        if stopping or due:
+            save(run, state, place)
+            saved = time.perf_counter()
+        if stopping:
+            print(f"stopped after step {run.step}; start again to go on", flush=True)
+            raise Interrupted
+        last = time.perf_counter()
+
+
+def _batches(data: TrainingViews, first: int, steps: int, epochs: int) -> Iterator[list[Tensor]]:
+    """Views of every step from ``first`` on."""
+    for epoch in range(first // steps, epochs):
+        for views, _ in data.epoch(epoch, max(first - epoch * steps, 0)):
+            yield [view.contiguous(memory_format=torch.channels_last) for view in views]
+
+
+def _autocast(precision: str, device: torch.device) -> torch.autocast:
+    if precision == "float16" and device.type == "cpu":
+        print("  float16 needs a GPU: this run uses bfloat16", flush=True)
+        precision = "bfloat16"
+    enabled = precision != "float32"
+    dtype = getattr(torch, precision) if enabled else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=enabled)
+
+
+def _loss(
+    run: Run, network: nn.Module, views: list[Tensor], autocast: torch.autocast, state: Path
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss with gradient, and the scalars of the history.
+
+    All processes see the same loss, so that all of them stop when it is not finite.
+    """
+    with autocast:
+        made = network(views)
+    loss, values = made.loss, dict(made.terms)
+    try:
+        if run.criterion is not None:
+            everything = run.criterion.all_views
+            shown = made.embeddings if everything else made.embeddings[: run.module.full_views]
+            terms = run.criterion.terms(shown)
+            values |= terms
+            loss = loss + run.criterion.weigh(terms)
+        if not torch.isfinite(loss):
+            raise ValueError("the loss is not finite")
+    except ValueError as error:
+        shown_terms = {"base loss": made.loss, **values}
+        found = ", ".join(f"{name} {value.item():.4g}" for name, value in shown_terms.items())
+        raise E2MCError(
+            f"step {run.step + 1}: {error}; {found}. Lower the learning rate or the criterion's "
+            f"weights, or use bfloat16 instead of float16. States saved before it are in {state}."
+        ) from error
+    return loss, {"loss": loss, **values}
+
+
+def _write_metrics(
+    settings: TrainSettings,
+    start: Path | None,
+    run: Run,
+    plan: Plan,
+    place: Place,
+    history: Path,
+    metrics: Path,
+) -> None:
+    write_text(history, run.history.as_csv())
+    write_json(
+        metrics,
+        {
+            "final": run.history.rows[-1],
+            "plan": {name: {"run": here, "paper": paper} for name, (here, paper) in plan.items()},
+            "cost": {
+                "seconds": round(run.seconds, 1),
+                "processes": place.world_size,
+                "device": place.device.type,
+                "restarts": run.restarts,
+            },
+            "provenance": provenance(
+                settings.model_dump(mode="json"), {} if start is None else {"start": start}
+            ),
+        },
+    )
+
+
+def _write_model(settings: TrainSettings, run: Run, output: Path) -> None:
+    """Last, so that a run that has its model has all its results."""
+    weights, epochs = run.module.state_dict(), settings.training.epochs
+    if output.suffix == ".pth":
+        momentum = momentum_of(run.optimizer, run.module) if settings.method == "vicreg" else None
+        export_official(weights, settings.method, epochs, output, momentum)
+        return
+    metadata = {"method": settings.method, "epochs": str(epochs), "run": run.identity}
+    save_model(weights, output, metadata)

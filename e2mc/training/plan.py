@@ -1,0 +1,105 @@
+"""What a run will do, beside what the paper did."""
+
+from pathlib import Path
+from typing import Any
+
+from e2mc.config.criteria import E2MC, Criterion
+from e2mc.config.methods import Optimizer, Training
+from e2mc.config.stages import TrainSettings
+from e2mc.models.heads import read_recipe
+from e2mc.training.distributed import Place
+
+PAPER_IMAGES = 1_281_167
+PAPER_PROCESSES = 2
+PAPER_E2MC = {
+    "vicreg": E2MC(space="hypercube", entropy_weight=1000, covariance_weight=100),
+    "swav": E2MC(space="hypersphere", entropy_weight=1, covariance_weight=25),
+    "simsiam": E2MC(space="hypersphere", entropy_weight=0.001, covariance_weight=0.01),
+}
+"""Section B.1."""
+
+DROPS_LAST = ("swav", "simsiam")
+"""Methods whose official loaders leave out an epoch's last, partial batch."""
+
+Plan = dict[str, tuple[Any, Any]]
+"""What -> (this run, the paper); None: the paper has no such thing."""
+
+
+def make_plan(
+    settings: TrainSettings, start: Path | None, images: int, steps_per_epoch: int, place: Place
+) -> Plan:
+    """Everything that decides the outcome, derived quantities included."""
+    recipe = read_recipe(settings.method, settings.recipe)
+    published = start is not None and settings.method in PAPER_E2MC
+    paper_recipe = read_recipe(settings.method, {})
+    paper = paper_recipe.continued if published else None
+    paper_steps = PAPER_IMAGES // paper.batch_size if paper else None
+    if paper_steps and settings.method not in DROPS_LAST:
+        paper_steps += 1
+    training = settings.training
+    return {
+        "model": (settings.method, settings.method if published else None),
+        "starts from": (str(start) if start else "random weights", "the published checkpoint"),
+        "criterion": (
+            _criterion(settings.criterion),
+            _criterion(_paper_criterion(settings)) if published else None,
+        ),
+        "images": (images, PAPER_IMAGES),
+        "epochs": (training.epochs, paper and paper.epochs),
+        "steps per epoch": (steps_per_epoch, paper_steps),
+        "steps": (
+            training.epochs * steps_per_epoch,
+            paper_steps * paper.epochs if paper and paper_steps else None,
+        ),
+        "effective batch": (training.batch_size, paper and paper.batch_size),
+        "processes": (place.world_size, PAPER_PROCESSES),
+        "effective learning rate": (_rate(training), paper and _rate(paper)),
+        "optimizer": (_optimizer(recipe.optimizer), paper and _optimizer(paper_recipe.optimizer)),
+        "precision": (training.precision, paper and paper.precision),
+        "device": (place.device.type, "cuda"),
+    }
+
+
+def _rate(training: Training) -> str:
+    text = f"{training.learning_rate:g} {training.schedule}"
+    if training.warmup_epochs:
+        text += f" after {training.warmup_epochs} epochs of warm-up"
+    if training.predictor_learning_rate is not None:
+        text += f", predictor {training.predictor_learning_rate:g}"
+    return text
+
+
+def _optimizer(optimizer: Optimizer) -> str:
+    text = f"{optimizer.rule}, momentum {optimizer.momentum:g}, decay {optimizer.weight_decay:g}"
+    return text if optimizer.rule == "sgd" else f"{text}, trust {optimizer.trust:g}"
+
+
+def _criterion(criterion: Criterion | None) -> str:
+    if criterion is None:
+        return "none"
+    parameters = criterion.model_dump(exclude={"kind"})
+    return ", ".join([criterion.kind, *(f"{key} {value}" for key, value in parameters.items())])
+
+
+def _paper_criterion(settings: TrainSettings) -> Criterion | None:
+    """The paper's criterion of the same kind for the same method, if it has one."""
+    criterion = settings.criterion
+    if isinstance(criterion, E2MC):
+        return PAPER_E2MC[settings.method]
+    if criterion is not None and settings.method == "swav" and criterion.kind in _RIVALS:
+        return type(criterion)()
+    return None
+
+
+_RIVALS = ("vcreg", "auh", "mmcr")
+
+
+def describe(plan: Plan) -> str:
+    """The plan as aligned lines; a line says so where the paper did the same."""
+    lines = []
+    for what, (here, paper) in plan.items():
+        line = f"  {what:<24}{here}"
+        if paper is not None:
+            line += "  (as the paper)" if here == paper else f"  (paper: {paper})"
+        lines.append(line)
+    return "\n".join(lines)
