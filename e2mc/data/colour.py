@@ -1,19 +1,21 @@
-"""Colour operations on batches, each image with a factor of its own.
+"""Colour operations on batches, each image with factors of its own.
 
-Images are (n, 3, height, width) float in [0, 1], factors (n, 1, 1, 1). The formulas are those of
-torchvision's tensor functional, with Pillow's luma.
+Images are (n, 3, height, width) float in [0, 1]. The formulas are those of torchvision's tensor
+functional, with Pillow's luma.
 """
 
 import torch
 from torch import Tensor
+
+BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
 _LUMA = (0.299, 0.587, 0.114)
 
 
 def luma(images: Tensor) -> Tensor:
     """ITU-R 601-2 luma, (n, 1, height, width), as Pillow's mode L."""
-    red, green, blue = images.unbind(1)
-    return (_LUMA[0] * red + _LUMA[1] * green).add_(blue, alpha=_LUMA[2]).unsqueeze(1)
+    red, green, blue = images.chunk(3, dim=1)
+    return (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
 
 
 def gray(images: Tensor) -> Tensor:
@@ -21,45 +23,45 @@ def gray(images: Tensor) -> Tensor:
     return luma(images).expand_as(images)
 
 
-def brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend with black."""
-    return (images * factor).clamp_(0, 1)
+def blend(images: Tensor, operation: Tensor, factor: Tensor) -> Tensor:
+    """Adjust brightness, contrast or saturation.
 
+    All three move an image away from something duller: black, its mean luma, its luma.
 
-def contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the mean luma of each image."""
-    mean = luma(images).mean(dim=(1, 2, 3), keepdim=True)
-    return torch.lerp(mean, images, factor).clamp_(0, 1)
-
-
-def saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend with the luma."""
-    return torch.lerp(luma(images), images, factor).clamp_(0, 1)
+    Args:
+        images: (n, 3, height, width).
+        operation: (n, 1, 1, 1) which of the three; images with HUE are returned as they are.
+        factor: (n, 1, 1, 1); 1 changes nothing.
+    """
+    grey = luma(images)
+    mean = grey.mean(dim=(2, 3), keepdim=True) * (operation == CONTRAST)
+    dull = (grey * (operation == SATURATION)).add_(mean)
+    return torch.lerp(dull, images, torch.where(operation == HUE, 1.0, factor)).clamp_(0, 1)
 
 
 def hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn the hue of HSV by a share of the full circle."""
-    red, green, blue = images.unbind(1)
-    value, brightest = images.max(dim=1)
-    chroma = value - images.amin(dim=1)
+    """Turn the hue of HSV by `turns` (n, 1, 1, 1), shares of the full circle."""
+    red, green, blue = images.chunk(3, dim=1)
+    value = torch.maximum(torch.maximum(red, green), blue)
+    chroma = value - torch.minimum(torch.minimum(red, green), blue)
     scale = chroma.clamp(min=1e-12).reciprocal_()
     sector = torch.where(
-        brightest == 0,
-        (green - blue) * scale,
-        torch.where(brightest == 1, (blue - red) * scale + 2, (red - green) * scale + 4),
+        red == value,
+        green - blue,
+        torch.where(
+            green == value,
+            (blue - red).add_(chroma, alpha=2),
+            (red - green).add_(chroma, alpha=4),
+        ),
     )
-    sector += 6 * turns[:, 0]
-    # Each channel falls from the value by the chroma, scaled by how far the hue is from its own.
+    sector.mul_(scale).add_(turns * 6)
+    # Each channel falls below the value by the chroma times how far the hue is from its own.
     offsets = images.new_tensor([5, 3, 1]).view(3, 1, 1)
-    distance = (sector.unsqueeze(1) + offsets).remainder_(6)
+    distance = (sector + offsets).remainder_(6)
     share = torch.minimum(distance, 4 - distance).clamp_(0, 1)
-    return value.unsqueeze(1) - chroma.unsqueeze(1) * share
+    return value - share.mul_(chroma)
 
 
 def solarize(images: Tensor) -> Tensor:
     """Invert what is brighter than half; 0.5 lies between the levels 127 and 128 of Pillow."""
     return torch.where(images >= 0.5, 1 - images, images)
-
-
-JITTER = (brightness, contrast, saturation, hue)
-"""In the order in which the draws number them."""

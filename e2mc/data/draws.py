@@ -140,7 +140,7 @@ def draw(
     """Decide everything random about n views of images of one size.
 
     Args:
-        chosen: one recipe for all rows, or one per row.
+        chosen: recipes, each for an equal run of rows.
         key: from :func:`stream`; one per seed and epoch.
         samples: (n,) or scalar, index of the image in its data set.
         views: (n,) or scalar, number of the view.
@@ -151,7 +151,8 @@ def draw(
     crop, rest = uniform[:, : 2 * _ATTEMPTS + 2], uniform[:, 2 * _ATTEMPTS + 2 :]
 
     def field(name: str) -> NDArray[np.float64]:
-        return np.array([getattr(recipe, name) for recipe in chosen], np.float64)
+        values = np.array([getattr(recipe, name) for recipe in chosen], np.float64)
+        return values.repeat(len(uniform) // len(chosen), axis=0)
 
     strength = field("jitter")
     low = np.maximum(1 - strength, 0)

@@ -80,22 +80,20 @@ def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return tall.clamp_(0, 1).transpose(1, 2).contiguous()
 
 
-def blur(images: Tensor, radius: Tensor) -> Tensor:
+def blur(images: Tensor, radius: Tensor, largest: float) -> Tensor:
     """Blur as Pillow's ``GaussianBlur``: three box filters, edges continued outwards.
 
     Args:
         images: (n, 3, size, size).
         radius: (n, 1, 1, 1) standard deviation in pixels.
+        largest: upper bound of `radius`, known on the host.
     """
-    once = _box_filter(radius.flatten(), images.shape[-1])
+    once = _box_filter(radius.flatten(), images.shape[-1], largest)
     weights = (once @ once @ once).unsqueeze(1)
     return weights @ images @ weights.transpose(2, 3)
 
 
-_LARGEST_RADIUS = 16.0
-
-
-def _box_filter(radius: Tensor, size: int) -> Tensor:
+def _box_filter(radius: Tensor, size: int, largest: float) -> Tensor:
     """Weights (n, size, size) of one of the three passes for a Gaussian of this deviation.
 
     Pillow's ``_gaussian_blur_radius`` after Gwosdek et al. (2011): a box of fractional radius
@@ -105,10 +103,10 @@ def _box_filter(radius: Tensor, size: int) -> Tensor:
     whole = ((12 * variance + 1).sqrt() - 1).div(2).floor()
     part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance)
     half = (whole + part / (6 * (variance - (whole + 1).square()))).view(-1, 1, 1)
-    margin = ceil(_LARGEST_RADIUS) + 1
+    margin = ceil(largest) + 1
     position = torch.arange(size, device=radius.device, dtype=radius.dtype).view(-1, 1)
     pixel = torch.arange(-margin, size + margin, device=radius.device, dtype=radius.dtype)
-    weights = (half + 1 - (pixel - position).abs()).clamp(0, 1) / (2 * half + 1)
+    weights = (half + 1 - (pixel - position).abs()).clamp_(0, 1).div_(2 * half + 1)
     inner = weights[:, :, margin : margin + size].contiguous()
     inner[:, :, 0] += weights[:, :, :margin].sum(dim=2)
     inner[:, :, -1] += weights[:, :, margin + size :].sum(dim=2)

@@ -7,7 +7,8 @@ levels after every operation and its hue to 1/256 of a turn, this pipeline never
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import groupby
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from e2mc.config.experiment import Images
-from e2mc.data.colour import JITTER, gray, solarize
+from e2mc.data.colour import HUE, blend, gray, hue, solarize
 from e2mc.data.decode import decode
 from e2mc.data.draws import Draws, Recipe, draw
 from e2mc.data.image_set import LabelledImages
@@ -66,13 +67,19 @@ class TensorViews:
         key: np.uint64,
         views: Sequence[int],
     ) -> list[Tensor]:
-        """One (n, 3, size, size) float tensor in [0, 1] per recipe; arguments as for the draws."""
+        """One (n, 3, size, size) float tensor in [0, 1] per recipe; arguments as for the draws.
+
+        Views of one size are made together: for small images the time is in the number of calls.
+        """
         batch = self.batch(indices)
-        height, width = batch.shape[1], batch.shape[3]
-        return [
-            tensor_view(batch, draw([recipe], key, indices, view, height, width), recipe)
-            for recipe, view in zip(recipes, views, strict=True)
-        ]
+        made: list[Tensor] = []
+        for _, group in groupby(recipes, key=lambda recipe: (recipe.size, recipe.interpolation)):
+            chosen = list(group)
+            numbers = np.repeat(views[len(made) : len(made) + len(chosen)], len(indices))
+            samples = np.tile(indices, len(chosen))
+            draws = draw(chosen, key, samples, numbers, batch.shape[1], batch.shape[3])
+            made += tensor_views(batch, draws, chosen)
+        return made
 
     def fixed(
         self, indices: NDArray[np.int64], sizes: Images, crop: Literal["center", "squash"]
@@ -108,34 +115,47 @@ def _whole(source: int, size: int) -> Tensor:
     return resampling(torch.zeros(1), torch.full((1,), float(source)), source, size, "bilinear")
 
 
-def tensor_view(batch: Tensor, draws: Draws, recipe: Recipe) -> Tensor:
-    """One view of every image of a batch.
+def tensor_views(batch: Tensor, draws: Draws, recipes: Sequence[Recipe]) -> list[Tensor]:
+    """Views of every image of a batch.
 
     The flip is folded into the crop wherever the recipe puts it: it commutes with all that
     follows.
 
     Args:
         batch: (n, height, 3, width) float in [0, 1].
-        draws: n random decisions.
-        recipe: of the view.
+        draws: random decisions, n for each recipe.
+        recipes: of one size and interpolation.
 
     Returns:
-        (n, 3, size, size) float in [0, 1].
+        One (n, 3, size, size) float tensor in [0, 1] per recipe.
     """
     top, left, height, width = torch.from_numpy(draws.box.T).to(batch.device, torch.float32)
     flip = torch.from_numpy(draws.flip).to(batch.device)
-    size, interpolation = recipe.size, recipe.interpolation
-    rows = resampling(top, height, batch.shape[1], size, interpolation)
-    columns = resampling(left, width, batch.shape[3], size, interpolation, flip)
-    view = resample(batch, rows, columns)
-    for position in range(4):
-        for operation, adjust in enumerate(JITTER):
-            if recipe.jitter[operation] > 0:
-                chosen = draws.jitter & (draws.order[:, position] == operation)
-                _change(view, chosen, adjust, draws.factors[:, operation])
+    size, interpolation = recipes[0].size, recipes[0].interpolation
+    rows = resampling(top, height, batch.shape[1], size, interpolation).chunk(len(recipes))
+    columns = resampling(left, width, batch.shape[3], size, interpolation, flip).chunk(len(recipes))
+    crops = [resample(batch, *weights) for weights in zip(rows, columns, strict=True)]
+    view = _jittered(torch.cat(crops), draws)
     _change(view, draws.gray, gray)
-    _change(view, draws.blur, blur, draws.radius)
+    largest = max(recipe.blur_radius[1] for recipe in recipes)
+    _change(view, draws.blur, partial(blur, largest=largest), draws.radius)
     _change(view, draws.solarize, solarize)
+    return list(view.chunk(len(recipes)))
+
+
+def _jittered(view: Tensor, draws: Draws) -> Tensor:
+    """Brightness, contrast, saturation and hue, in the order of each image."""
+    turns = draws.factors[:, HUE]
+    if not draws.jitter.any():
+        return view
+    ordered = np.take_along_axis(draws.factors, draws.order, axis=1)
+    factors = torch.from_numpy(np.where(draws.jitter[:, None], ordered, 1.0)).to(view)
+    operations = torch.from_numpy(draws.order).to(view.device)
+    for position in range(4):
+        operation, factor = (each[:, position].view(-1, 1, 1, 1) for each in (operations, factors))
+        view = blend(view, operation, factor)
+        chosen = draws.jitter & (draws.order[:, position] == HUE) & (turns != 0)
+        _change(view, chosen, hue, turns)
     return view
 
 

@@ -1,0 +1,179 @@
+"""Is a data set what it should be? Asked before hours are spent on it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from e2mc.config.stages import ImageNetSettings
+from e2mc.data.decode import decode
+from e2mc.data.image_set import ImageSet, LabelledImages, Split
+from e2mc.data.imagenet import open_imagenet
+from e2mc.data.inat18 import open_inat18
+from e2mc.data.labels import label_subset
+from e2mc.data.voc07 import open_voc07
+from e2mc.errors import E2MCError
+from e2mc.files import sha256
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at: `message` says what was found, and the remedy if not `ok`."""
+
+    subject: str
+    ok: bool
+    message: str
+
+
+class Expected(NamedTuple):
+    """What the original data set holds.
+
+    Attributes:
+        classes: number of classes.
+        train: training images.
+        test: test images.
+        labels: sample name -> a class index that it must carry.
+        lists: per cent -> sha256 of the label list.
+    """
+
+    classes: int
+    train: int
+    test: int
+    labels: Mapping[str, int] = {}
+    lists: Mapping[int, str] = {}
+
+
+IMAGENET = Expected(
+    classes=1000,
+    train=1_281_167,
+    test=50_000,
+    labels={
+        "val/n01751748/ILSVRC2012_val_00000001.JPEG": 65,
+        "val/n09193705/ILSVRC2012_val_00000002.JPEG": 970,
+        "val/n02105855/ILSVRC2012_val_00000003.JPEG": 230,
+    },
+    lists={
+        1: "71e82a48ba78252683ae334c4d019ebd5c6e855b9599c1389fbe83eb9549cf17",
+        10: "6d09de11e7bdaf5b1f3b1f249b6183695f97310cdd20f0c03e7235b6b9392091",
+    },
+)
+"""ImageNet-1k, and the lists of google-research/simclr at 383d414."""
+
+INAT18 = Expected(classes=8142, train=437_513, test=24_426)
+"""iNaturalist 2018."""
+
+VOC07 = Expected(
+    classes=20,
+    train=5011,
+    test=4952,
+    labels={
+        "JPEGImages/000005.jpg": 8,
+        "JPEGImages/000007.jpg": 6,
+        "JPEGImages/000001.jpg": 11,
+    },
+)
+"""PASCAL VOC 2007: a chair, a car, and in the test set a dog."""
+
+
+def check_imagenet(settings: ImageNetSettings, expected: Expected | None = None) -> list[Finding]:
+    """Both splits and the label lists; counts and known labels where `expected` is given."""
+    findings, splits = _splits("ImageNet", lambda split: open_imagenet(settings, split), expected)
+    train = splits.get("train")
+    if isinstance(train, ImageSet):
+        for percent, path in settings.lists.items():
+            wanted = expected.lists.get(percent) if expected else None
+            findings.append(_check_list(f"{percent} % list", path, train, wanted))
+    return findings
+
+
+def check_inat18(root: Path, expected: Expected | None = None) -> list[Finding]:
+    """Both splits; counts and known labels where `expected` is given."""
+    return _splits("iNat18", lambda split: open_inat18(root, split), expected)[0]
+
+
+def check_voc07(root: Path, expected: Expected | None = None) -> list[Finding]:
+    """Both splits; counts and known labels where `expected` is given."""
+    return _splits("VOC07", lambda split: open_voc07(root, split), expected)[0]
+
+
+def corrupt_images(images: LabelledImages, workers: int = 1) -> Iterator[str]:
+    """Decode every image; yield what is wrong with each one that cannot be decoded."""
+
+    def problem(index: int) -> str | None:
+        try:
+            decode(images.path(index))
+        except E2MCError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(workers) as pool:
+        block = 1024  # a million futures at once would take gigabytes
+        for first in range(0, len(images), block):
+            found = pool.map(problem, range(first, min(first + block, len(images))))
+            yield from (message for message in found if message is not None)
+
+
+def _splits(
+    subject: str, open_split: Callable[[Split], LabelledImages], expected: Expected | None
+) -> tuple[list[Finding], dict[Split, LabelledImages]]:
+    findings: list[Finding] = []
+    opened: dict[Split, LabelledImages] = {}
+    splits: tuple[Split, ...] = ("train", "test")
+    for split in splits:
+        name = f"{subject} {split}"
+        try:
+            opened[split] = images = open_split(split)
+        except E2MCError as error:
+            findings.append(Finding(name, False, str(error)))
+            continue
+        counts = f"{len(images):,} images of {len(images.classes):,} classes in {images.root}"
+        findings.append(Finding(name, True, counts))
+        if expected is not None:
+            wanted = expected.train if split == "train" else expected.test
+            findings[-1] = _check_counts(findings[-1], images, wanted, expected.classes)
+            findings += _check_labels(name, images, expected.labels)
+    return findings, opened
+
+
+def _check_counts(found: Finding, images: LabelledImages, count: int, classes: int) -> Finding:
+    if (len(images), len(images.classes)) == (count, classes):
+        return found
+    return Finding(
+        found.subject,
+        False,
+        f"{found.message}; expected {count:,} of {classes:,}. Unpack the archives again",
+    )
+
+
+def _check_labels(
+    subject: str, images: LabelledImages, expected: Mapping[str, int]
+) -> Iterator[Finding]:
+    position = {name: index for index, name in enumerate(images.names) if name in expected}
+    for name, index in position.items():
+        row = images.labels[index]
+        carried = np.flatnonzero(row == 1).tolist() if row.ndim else [int(row)]
+        if expected[name] not in carried:
+            yield Finding(
+                subject,
+                False,
+                f"{name} has label {carried}, expected {expected[name]}: class folders or lists "
+                "were renamed or reordered",
+            )
+
+
+def _check_list(subject: str, path: Path, train: ImageSet, digest: str | None) -> Finding:
+    try:
+        subset = label_subset(path, train)
+    except E2MCError as error:
+        return Finding(subject, False, str(error))
+    absent = len(train.classes) - len(np.unique(train.labels[subset]))
+    if absent:
+        return Finding(subject, False, f"{path} has no image of {absent} class(es)")
+    if digest is not None and sha256(path) != digest:
+        return Finding(
+            subject,
+            False,
+            f"{path} is not the list of google-research/simclr (sha256 {digest}). Fetch it again",
+        )
+    return Finding(subject, True, f"{len(subset):,} images on {path}")
