@@ -106,6 +106,8 @@ class INat18(Strict):
         learning_rate=0.01, weight_decay=1e-4, epochs=84, milestones=(24, 48, 72)
     )
     """The linear head and the BatchNorm before it, both decayed (e2mc)."""
+    pooled: bool = False
+    """Also cache pooled features, from the same pass, for nearest neighbours and the like."""
 
 
 class VOC07(Strict):

@@ -58,6 +58,7 @@ class ExtractSettings(Strict):
     images: Images
     datasets: dict[Dataset, int]
     """Data set -> number of augmented views of its training images."""
+    inat18_pooled: bool
     imagenet: ImageNetSettings
     inat18: Path | None
     voc07: Path | None
@@ -255,6 +256,7 @@ def extract_settings(
         backbone=experiment.backbone,
         images=experiment.images,
         datasets={name: views[name] for name in datasets},
+        inat18_pooled=evaluation.inat18.pooled,
         imagenet=_imagenet(experiment),
         inat18=experiment.data.inat18,
         voc07=experiment.data.voc07,

@@ -1,12 +1,11 @@
-"""Cached features on disk: float16 shards of shape (crops, samples, dim), and their index.
+"""Cached features as a stage reads them: an index of shards, opened and checked.
 
 `index.json` is written last and names every shard with its sha256, so a folder with an index is
-complete. Beside each shard lies its receipt (`shard-0000.json`): what it was made from, and its
-hash. Nothing here needs torch.
+complete. Nothing here needs torch.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,24 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2mc.errors import E2MCError
-from e2mc.files import atomic_write, read_json, sha256, write_json, write_text
+from e2mc.evaluation.shards import REMEDY, Shard, load_shard
+from e2mc.files import read_json, sha256, write_text
 
 Kind = Literal["pooled", "quarters"]
 """`pooled`: D globally averaged channels; `quarters`: the 2x2-pooled maps, channel by channel."""
 
-REMEDY = "delete the folder and extract the features again"
 EXPONENT = 0x7C00
 ROWS = 4096
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Consecutive samples of all crops in one file."""
-
-    file: str
-    first: int
-    count: int
-    sha256: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,43 +190,14 @@ def open_pair(train: Path, test: Path) -> tuple[Features, Features]:
     return pair
 
 
-def load_shard(path: Path, shape: Sequence[int]) -> NDArray[np.float16]:
-    """Memory-map a shard.
-
-    Raises:
-        E2MCError: the file is missing, damaged or of another shape.
-    """
+def discard_other_index(index: Path, source: str) -> None:
+    """Remove an index of other features before its shards are replaced."""
     try:
-        # A view of the plain class: np.memmap slows every slice down.
-        array = np.asarray(np.load(path, mmap_mode="r"))
-    except FileNotFoundError as error:
-        raise E2MCError(f"shard {path} is missing; {REMEDY}") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise E2MCError(f"shard {path} is cut short or damaged ({error}); {REMEDY}") from error
-    if array.shape != tuple(shape) or array.dtype != np.float16:
-        raise E2MCError(
-            f"shard {path} holds {array.dtype} {array.shape} instead of float16 {tuple(shape)}; "
-            f"{REMEDY}"
-        )
-    return array
-
-
-def write_shard(path: Path, array: NDArray[np.float16], source: str) -> None:
-    """Write a shard, then its receipt with the shard's hash and the digest of its ``source``."""
-    with atomic_write(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, array)
-    receipt = {"source": source, "count": array.shape[1], "sha256": sha256(path)}
-    write_json(path.with_suffix(".json"), receipt)
-
-
-def receipt(path: Path, source: str) -> dict[str, Any] | None:
-    """Receipt of a shard that is complete, unchanged and made from ``source``; else None."""
-    try:
-        content: dict[str, Any] = read_json(path.with_suffix(".json"))
-        valid = content["source"] == source and sha256(path) == content["sha256"]
-    except (E2MCError, KeyError, TypeError, OSError):
-        return None
-    return content if valid else None
+        stale = read_json(index)["source"] != source
+    except (E2MCError, KeyError, TypeError):
+        stale = True
+    if stale:
+        index.unlink(missing_ok=True)
 
 
 def write_index(index: Path, content: Mapping[str, Any], shards: Iterable[Shard]) -> None:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from e2mc.evaluation.feature_files import Shard, write_index, write_shard
+from e2mc.evaluation.feature_files import write_index
+from e2mc.evaluation.shards import Shard, shard_path, write_shard
 from e2mc.files import read_json
 
 CLASSES = ("n01", "n02", "n03")
@@ -22,7 +23,7 @@ def write_features(folder, array, labels, *, crops, shards=1, classes=CLASSES, *
     names = [f"train/{classes[0]}/image_{i}.JPEG" for i in range(array.shape[1])]
     written, first = [], 0
     for number, part in enumerate(np.array_split(array.astype(np.float16), shards, axis=1)):
-        path = folder / f"shard-{number:04d}.npy"
+        path = shard_path(folder, number)
         write_shard(path, part, "test")
         hashed = read_json(path.with_suffix(".json"))["sha256"]
         written.append(Shard(path.name, first, part.shape[1], hashed))

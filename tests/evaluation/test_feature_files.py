@@ -38,7 +38,7 @@ def test_values_that_are_not_finite(tmp_path, value):
     x[0, 8999, 1] = value
     features = open_features(write_features(tmp_path, x, y, crops=["random"]))
     for rows in (None, np.array([3, 8999])):
-        with pytest.raises(E2MCError, match="image_8999.JPEG are not finite"):
+        with pytest.raises(E2MCError, match=r"image_8999.JPEG are not finite"):
             features.view(0, rows)
     assert features.view(0, np.array([3, 4])).shape == (2, 2)
 

@@ -129,5 +129,5 @@ def test_bad_features_are_named(folder):
     x, y = clusters(60, 8, 3, 3)
     x[1, 41, 2] = np.inf
     write_features(folder / "train", x, y, crops=["random"] * 3)
-    with pytest.raises(E2MCError, match="image_41.JPEG are not finite"):
+    with pytest.raises(E2MCError, match=r"image_41.JPEG are not finite"):
         run(folder)
