@@ -19,7 +19,15 @@ from e2mc import files
 from e2mc.errors import E2MCError
 from e2mc.lock import locked
 from e2mc.progress import progress
-from e2mc.remote import BrokenOffError, RefusedError, Remote, blocks, open_remote, open_rest
+from e2mc.remote import (
+    BrokenOffError,
+    RefusedError,
+    Remote,
+    as_url,
+    blocks,
+    open_remote,
+    open_rest,
+)
 
 _SPARE_BYTES = 2**26
 
@@ -117,7 +125,7 @@ def _mistake(path: Path, wanted: _Wanted) -> str | None:
 
 def _obtain(source: str, wanted: _Wanted, attempts: int, backoff: float) -> None:
     """Try one source until it succeeds, refuses, or makes no progress ``attempts`` times."""
-    url = source if "://" in source else Path(source).expanduser().absolute().as_uri()
+    url = as_url(source)
     failed, farthest = 0, 0
 
     def reached(offset: int) -> None:

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from email.message import Message
+from pathlib import Path
 from typing import NamedTuple
 
 _BLOCK = 2**20
@@ -34,6 +35,11 @@ class Remote(NamedTuple):
         if self.etag and not self.etag.startswith("W/"):
             return self.etag
         return self.last_modified
+
+
+def as_url(source: str) -> str:
+    """A URL as it is, a plain path as a ``file`` URL."""
+    return source if "://" in source else Path(source).expanduser().absolute().as_uri()
 
 
 def open_remote(url: str, timeout: float) -> tuple[Remote, http.client.HTTPResponse]:

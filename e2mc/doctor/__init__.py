@@ -1,0 +1,34 @@
+"""Everything that would otherwise fail after hours, each finding with its remedy."""
+
+from e2mc.config.experiment import Experiment
+from e2mc.doctor import inputs, machine
+from e2mc.doctor.findings import Finding, report
+from e2mc.estimate import estimate
+
+__all__ = ["Finding", "examine", "report", "run"]
+
+
+def run(experiment: Experiment, all_images: bool = False) -> int:
+    """Examine, print, and return the exit status: 1 if there is an error."""
+    print(f"{experiment.name}: {estimate(experiment)}.\n")
+    findings = examine(experiment, all_images=all_images)
+    print(report(findings))
+    return int(any(finding.level == "error" for finding in findings))
+
+
+def examine(experiment: Experiment, *, all_images: bool = False) -> list[Finding]:
+    """Look at data sets, label lists, checkpoints, disk, devices, Slurm and packages.
+
+    Args:
+        experiment: what is to be run.
+        all_images: decode every image instead of a few of each data set and split.
+    """
+    counts, data = inputs.data_sets(experiment, all_images)
+    return [
+        *data,
+        *inputs.checkpoints(experiment),
+        *machine.results_folder(experiment, counts),
+        *machine.devices(experiment),
+        *machine.slurm(),
+        *machine.packages(),
+    ]

@@ -1,0 +1,120 @@
+"""The machine: disk, GPUs, Slurm, packages."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from importlib import metadata
+
+from packaging.requirements import Requirement
+
+from e2mc.config.experiment import Experiment
+from e2mc.doctor.findings import Finding
+from e2mc.estimate import estimate, readable
+from e2mc.layout import results
+
+_SLURM_COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "srun")
+
+
+def results_folder(
+    experiment: Experiment, counts: dict[str, tuple[int, int]] | None
+) -> Iterator[Finding]:
+    """Whether results can be written, and whether they fit on the disk."""
+    folder = results(experiment.name)
+    parent = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    try:
+        with tempfile.TemporaryFile(dir=parent):
+            yield Finding("ok", f"{folder} can be written")
+    except OSError as error:
+        yield Finding(
+            "error",
+            f"{folder} cannot be written: {error.strerror}",
+            f"make {parent} writable, or link results/ to a disk that is",
+        )
+    needed, free = estimate(experiment, counts).bytes, shutil.disk_usage(parent).free
+    if needed is None:
+        yield Finding("ok", f"{readable(free)} free at {parent}")
+        return
+    there = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
+    what = f"{readable(free)} free at {parent}; features and weights take {readable(needed)}"
+    what += f", of which {readable(there)} are there" if there else ""
+    if needed - there < free:
+        yield Finding("ok", what)
+    else:
+        yield Finding(
+            "error",
+            what,
+            "link results/ to a larger disk, or cache fewer views (evaluation.linear.views)",
+        )
+
+
+def devices(experiment: Experiment) -> Iterator[Finding]:
+    """GPUs against the precision and size asked for."""
+    import torch
+
+    bases = experiment.bases
+    asked = {experiment.training(base, scratch=False).precision for base in bases}
+    asked |= {
+        experiment.training(base, scratch=True).precision
+        for base, one in bases.items()
+        if one.checkpoint is None
+    }
+    half = sorted(asked - {"float32"})
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count:
+        names = {torch.cuda.get_device_name(index) for index in range(count)}
+        yield Finding("ok", f"{count} GPU(s): {', '.join(sorted(names))}")
+        if "bfloat16" in half and not torch.cuda.is_bf16_supported():
+            yield Finding(
+                "error",
+                "training in bfloat16 is asked for and these GPUs do not have it",
+                "set methods.<method>.continued.precision to float16 or float32",
+            )
+    elif not (half or experiment.comparable):
+        yield Finding("ok", "no GPU: this experiment runs on the CPU")
+    else:
+        wish = f"training in {' and '.join(half)}" if half else "an experiment of this size"
+        bearable = shutil.which("sbatch") or not (experiment.comparable or "float16" in half)
+        yield Finding(
+            "warning" if bearable else "error",
+            f"no GPU is visible here, and {wish} is made for one",
+            "run on a machine with GPUs, or hand the heavy stages to Slurm: "
+            "snakemake --profile slurm",
+        )
+
+
+def slurm() -> Iterator[Finding]:
+    """Slurm's commands: all of them or none."""
+    missing = [command for command in _SLURM_COMMANDS if shutil.which(command) is None]
+    if len(missing) == len(_SLURM_COMMANDS):
+        yield Finding("ok", "no Slurm here: all stages run on this machine")
+    elif missing:
+        yield Finding(
+            "error",
+            f"Slurm is here, but not its {', '.join(missing)}",
+            "load the site's Slurm module, or add its bin folder to PATH",
+        )
+    else:
+        yield Finding("ok", "Slurm's commands are here")
+
+
+def packages() -> Iterator[Finding]:
+    """Installed versions against the ranges of pyproject.toml."""
+    wrong = []
+    for line in metadata.requires("e2mc") or ():
+        requirement = Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate({"extra": "pipeline"}):
+            continue
+        try:
+            installed = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            installed = "none"
+        if installed == "none" or not requirement.specifier.contains(installed, prereleases=True):
+            wrong.append(f"{requirement.name} {installed} (needs {requirement.specifier})")
+    if wrong:
+        yield Finding(
+            "error",
+            f"packages: {', '.join(wrong)}",
+            'pip install "e2mc[pipeline]" -c constraints.txt',
+        )
+    else:
+        yield Finding("ok", "package versions are within the ranges of pyproject.toml")

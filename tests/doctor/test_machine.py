@@ -1,0 +1,95 @@
+import shutil
+from collections import namedtuple
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import torch
+
+from e2mc.config import Experiment, load_experiment
+from e2mc.doctor import machine
+
+ROOT = Path(__file__).parents[2]
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def paper() -> Experiment:
+    return load_experiment(ROOT / "config/paper.yaml")
+
+
+@pytest.fixture
+def small() -> Experiment:
+    return load_experiment(ROOT / "config/demo.yaml")
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_free_disk_against_what_is_still_to_be_written(
+    paper: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = 3_600_000_000_000
+    for free, level in ((needed, "error"), (2 * needed, "ok")):
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder, free=free: Usage(free, 0, free))
+        writable, room = machine.results_folder(paper, None)
+        assert (writable.level, room.level) == ("ok", level)
+        assert "features and weights take 3.6 TB" in room.what
+        assert bool(room.remedy) == (level == "error")
+
+
+def test_a_results_folder_that_cannot_be_written(small: Experiment, tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file in the way")
+    writable, _ = machine.results_folder(small, None)
+    assert writable.level == "error"
+    assert "results/demo cannot be written" in writable.what
+
+
+def _gpus(monkeypatch: pytest.MonkeyPatch, count: int, bfloat16: bool = True) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Quadro RTX 8000")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bfloat16)
+
+
+def test_gpus_against_the_precision_asked_for(
+    paper: Experiment, small: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _gpus(monkeypatch, 2, bfloat16=False)
+    (found,) = machine.devices(paper)
+    assert found == ("ok", "2 GPU(s): Quadro RTX 8000", "")
+    cifar10 = load_experiment(ROOT / "config/cifar10.yaml")
+    assert [one.level for one in machine.devices(cifar10)] == ["ok", "error"]
+    _gpus(monkeypatch, 0)
+    monkeypatch.setattr(shutil, "which", lambda command: None)
+    for experiment, level in ((small, "ok"), (cifar10, "warning"), (paper, "error")):
+        assert [one.level for one in machine.devices(experiment)] == [level]
+    monkeypatch.setattr(shutil, "which", lambda command: f"/usr/bin/{command}")
+    assert [one.level for one in machine.devices(paper)] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("present", "level"), [((), "ok"), (("sbatch",), "error"), (machine._SLURM_COMMANDS, "ok")]
+)
+def test_slurm_is_complete_or_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: tuple[str, ...], level: str
+) -> None:
+    for command in present:
+        (tmp_path / command).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (finding,) = machine.slurm()
+    assert finding.level == level
+    if level == "error":
+        assert "not its squeue, sacct, scancel, srun" in finding.what
+
+
+def test_package_versions_against_the_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [one.level for one in machine.packages()] == ["ok"]
+    original = metadata.version
+    old = {"snakemake": "8.0.0"}
+    monkeypatch.setattr(metadata, "version", lambda name: old.get(name) or original(name))
+    (finding,) = machine.packages()
+    assert finding.level == "error"
+    assert "snakemake 8.0.0 (needs <10,>=9.9)" in finding.what
