@@ -173,6 +173,9 @@ def open_pair(train: Path, test: Path) -> tuple[Features, Features]:
             layers or class lists.
     """
     pair = open_features(train), open_features(test)
+    for features, split in zip(pair, ("train", "test"), strict=True):
+        if features.split != split:
+            raise E2MCError(f"{features.index} is the {features.split} split, not {split}")
     for field, meaning in (
         ("model_sha256", "different models"),
         ("dataset", "different data sets"),
