@@ -32,7 +32,10 @@ def save_model(state: Mapping[str, Tensor], path: Path | str, metadata: Mapping[
     # safetensors writes several metadata entries in random order, hence a single one
     content = {"e2mc": json.dumps(dict(metadata), sort_keys=True)}
     with atomic_write(path) as temporary:
+        temporary.touch()
+        permissions = temporary.stat().st_mode
         save_file(tensors, temporary, metadata=content)
+        temporary.chmod(permissions)  # safetensors leaves the file to its owner alone
 
 
 def load_state(path: Path | str) -> dict[str, Tensor]:

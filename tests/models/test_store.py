@@ -42,6 +42,14 @@ def test_equal_models_give_equal_files(tmp_path: Path) -> None:
     assert files[0] == files[1] == files[2]
 
 
+def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    """Results of one person are often read by another."""
+    save_model({"a": torch.zeros(1)}, tmp_path / "model", {})
+    (tmp_path / "text").write_text("x")
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
 def test_channels_last_weights_keep_their_values(tmp_path: Path) -> None:
     weights = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
     save_model({"weights": weights}, tmp_path / "model", {})
