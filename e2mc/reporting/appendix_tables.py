@@ -109,7 +109,7 @@ def _d1_rows(experiment: Experiment, line: dict[Any, Any]) -> list[str]:
     computed = [
         PROTOCOLS[line["protocol"]],
         *(latex.estimate(line[f"{arm}_mean"], line[f"{arm}_standard_error"]) for arm in _ARMS),
-        latex.signed(line["difference"], 4),
+        latex.signed(line["difference"], 3),
         latex.pvalue(line["permutation_pvalue"]),
         latex.plain(line["cohens_d"]),
         latex.plain(line["mcnemar_statistic"]),

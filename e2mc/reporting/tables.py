@@ -11,6 +11,7 @@ from e2mc.reporting import appendix_tables, findings, latex, needs
 from e2mc.reporting.accuracies import Accuracies, accuracy_cells, accuracy_latex
 from e2mc.reporting.names import CRITERIA, SHORT_PROTOCOLS, criterion_name
 from e2mc.reporting.published import published
+from e2mc.reporting.reproduction import write_reproduction
 from e2mc.reporting.results import read_scores
 from e2mc.reporting.significance import to_csv
 
@@ -24,13 +25,16 @@ def write_table(experiment: Experiment, results: Path, table: str, csv: Path, te
     Args:
         experiment: the experiment.
         results: its results folder.
-        table: `table1`, `table2`, `table3`, `table_d1` or `table_d2`.
+        table: `table1`, `table2`, `table3`, `table_d1`, `table_d2` or `reproduction`.
         csv: destination.
         tex: destination.
 
     Raises:
         E2MCError: no such table in the paper or in this experiment, or a damaged result.
     """
+    if table == "reproduction":
+        write_reproduction(experiment, results, csv, tex)
+        return
     cells = needs.table_inputs(experiment, table)
     if not cells:
         raise E2MCError(

@@ -9,7 +9,6 @@ from e2mc.config import Experiment
 from e2mc.errors import E2MCError
 from e2mc.reporting import needs
 from e2mc.reporting.needs import Cell
-from e2mc.reporting.reproduction import write_reproduction
 from e2mc.reporting.summary import summary
 from e2mc.reporting.tables import write_table
 
@@ -146,7 +145,7 @@ def test_table_d1(settings: Experiment, results: Path, tmp_path: Path) -> None:
     assert (row["published_mcnemar_chi2"], row["published_mcnemar_p"]) == (108.79, "<0.001")
     assert "None of 5 differences is significant at 0.05 after Holm" in tex
     assert "no permutation test can reach a $p$ below 0.25" in tex
-    assert rows(tex)[0][3] == "$+0.0200$"
+    assert rows(tex)[0][3] == "$+0.020$"
 
 
 def test_table_d2(settings: Experiment, tmp_path: Path) -> None:
@@ -172,7 +171,7 @@ def test_reproduction_verdicts(tmp_path: Path) -> None:
     exact = {("e2mc", "linear-1"): 54.54, ("e2mc", "linear-10"): 66.82 + 0.35}
     cells = [cell for cell in all_cells(full) if cell.base == "vicreg-60"]
     write_results(tmp_path, cells, lambda cell: exact.get((cell.criterion, cell.protocol), 40.0))
-    write_reproduction(full, tmp_path, tmp_path / "r.csv", tmp_path / "r.tex")
+    write_table(full, tmp_path, "reproduction", tmp_path / "r.csv", tmp_path / "r.tex")
     frame = pd.read_csv(tmp_path / "r.csv").set_index(["row", "criterion", "protocol"])
     assert len(frame) == 97
     same = frame.loc[("vicreg-1000", "e2mc", "linear-1")]
@@ -190,7 +189,7 @@ def test_reproduction_verdicts(tmp_path: Path) -> None:
 def test_small_experiments_are_not_called_reproductions(
     settings: Experiment, results: Path, tmp_path: Path
 ) -> None:
-    write_reproduction(settings, results, tmp_path / "r.csv", tmp_path / "r.tex")
+    write_table(settings, results, "reproduction", tmp_path / "r.csv", tmp_path / "r.tex")
     verdicts = pd.read_csv(tmp_path / "r.csv")["verdict"].value_counts()
     assert dict(verdicts) == {"not comparable at this scale": 80, "missing": 17}
 
