@@ -3,14 +3,8 @@
 from typing import NamedTuple
 
 from e2mc.config.experiment import Experiment
+from e2mc.data.checks import IMAGENET, INAT18, VOC07
 from e2mc.reporting import needs
-
-PUBLISHED_IMAGES = {
-    "imagenet": (1_281_167, 50_000),
-    "inat18": (437_513, 24_426),
-    "voc07": (5_011, 4_952),
-}
-"""Training and test images of the original data sets."""
 
 _HOURS = {"vicreg": 10.0, "swav": 13.0, "simsiam": 14.0, "er": 10.0, "mi": 10.0}
 _GPUS = 2
@@ -61,7 +55,8 @@ def estimate(experiment: Experiment, images: dict[str, tuple[int, int]] | None =
     trained = [model for model in models if model[1] != "base"]
     scratch = [base for base, one in experiment.bases.items() if one.checkpoint is None]
     if images is None and experiment.comparable:
-        images = PUBLISHED_IMAGES
+        originals = {"imagenet": IMAGENET, "inat18": INAT18, "voc07": VOC07}
+        images = {name: (one.train, one.test) for name, one in originals.items()}
     hours = sum(_hours(experiment, base) for base, _, _ in trained)
     return Estimate(
         training_runs=len(trained) + len(scratch),

@@ -2,29 +2,38 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from e2mc import files
-from e2mc.checkpoints import LABEL_LISTS, REGISTRY, Checkpoint, find, read_pins
+from e2mc.checkpoints import REGISTRY, Checkpoint, find, read_pins
 from e2mc.config import stages
 from e2mc.config.experiment import Experiment
-from e2mc.data.decode import decode
-from e2mc.data.image_set import ImageSet, LabelledImages, Split
+from e2mc.data.checks import (
+    IMAGENET,
+    INAT18,
+    VOC07,
+    Expected,
+    check_imagenet,
+    check_inat18,
+    check_voc07,
+    corrupt_images,
+)
+from e2mc.data.checks import Finding as DataFinding
+from e2mc.data.image_set import LabelledImages, Split
 from e2mc.data.imagenet import open_imagenet
 from e2mc.data.inat18 import open_inat18
-from e2mc.data.labels import label_subset, read_list
 from e2mc.data.voc07 import open_voc07
 from e2mc.doctor.findings import Finding
 from e2mc.errors import E2MCError
-from e2mc.estimate import PUBLISHED_IMAGES, readable
+from e2mc.estimate import readable
 from e2mc.layout import FETCHED
 from e2mc.remote import BrokenOffError, RefusedError, as_url, open_remote
 
-SPLITS: tuple[Split, ...] = ("train", "test")
 Counts = dict[str, tuple[int, int]]
+Check = Callable[[], list[DataFinding]]
+Opener = Callable[[Split], LabelledImages]
 
 _SAMPLED_IMAGES = 32
 _TIMEOUT = 10.0
@@ -39,103 +48,77 @@ _SOURCES = {
 
 
 def data_sets(experiment: Experiment, all_images: bool) -> tuple[Counts | None, list[Finding]]:
-    """Layouts, counts and some images, or all; and the label lists.
+    """Layouts, counts, known labels and label lists; and whether images can be decoded.
 
     Returns:
-        Training and test images of each data set, None if any is missing; the findings.
+        Training and test images of each data set, None if any is amiss; the findings.
     """
     data = experiment.data
     if data.prepare and not data.imagenet.root.exists():
         what = f"{data.imagenet.root} will be written first (data.prepare: {data.prepare})"
         return None, [Finding("ok", what)]
-    counts: dict[str, list[int]] = {}
-    findings: list[Finding] = []
-    for dataset, open_split in _openers(experiment).items():
-        counts[dataset] = []
-        for split in SPLITS:
-            try:
-                image_set = open_split(split)
-            except E2MCError as error:
-                findings.append(Finding("error", str(error), _SOURCES[dataset]))
-                break
-            counts[dataset].append(len(image_set))
-            findings += _images(experiment, dataset, split, image_set, all_images)
-            if isinstance(image_set, ImageSet) and (dataset, split) == ("imagenet", "train"):
-                findings += _lists(experiment, image_set)
-        if dataset == "imagenet" and not counts[dataset]:
-            findings += _lists(experiment, None)
-    if any(len(sizes) < len(SPLITS) for sizes in counts.values()):
-        return None, findings
-    return {dataset: (sizes[0], sizes[1]) for dataset, sizes in counts.items()}, findings
+    findings = list(_missing_lists(experiment))
+    counts: Counts = {}
+    checks = _checks(experiment)
+    for dataset, (check, open_split) in checks.items():
+        found = check()
+        for subject, ok, message in found:
+            what = f"{subject}: {message}"
+            findings.append(
+                Finding("ok", what) if ok else Finding("error", what, _SOURCES[dataset])
+            )
+        if all(one.ok for one in found):
+            train, test = open_split("train"), open_split("test")
+            counts[dataset] = (len(train), len(test))
+            for images in (train, test):
+                findings += _decoded(dataset, images, all_images)
+    return counts if len(counts) == len(checks) else None, findings
 
 
-def _openers(experiment: Experiment) -> dict[str, Callable[[Split], LabelledImages]]:
+def _missing_lists(experiment: Experiment) -> Iterator[Finding]:
+    for percent, path in experiment.data.imagenet.lists.items():
+        if not path.exists():
+            yield Finding(
+                "error",
+                f"there is no list {path} of {percent} % of the labels",
+                f"for ImageNet: e2mc fetch label-lists --folder {path.parent}",
+            )
+
+
+def _checks(experiment: Experiment) -> dict[str, tuple[Check, Opener]]:
     data = experiment.data
     base = next(iter(experiment.bases))
-    settings = stages.pretrain_settings(experiment, base, "continued", trial=0).data
-    openers: dict[str, Callable[[Split], LabelledImages]] = {
-        "imagenet": partial(open_imagenet, settings)
+    imagenet = stages.pretrain_settings(experiment, base, "continued", trial=0).data
+    original = experiment.comparable and imagenet.validation_fraction is None
+
+    def expected(one: Expected, applies: bool = experiment.comparable) -> Expected | None:
+        return one if applies else None
+
+    checks: dict[str, tuple[Check, Opener]] = {
+        "imagenet": (
+            partial(check_imagenet, imagenet, expected(IMAGENET, original)),
+            partial(open_imagenet, imagenet),
+        )
     }
     if data.inat18 is not None:
-        openers["inat18"] = partial(open_inat18, data.inat18)
+        check = partial(check_inat18, data.inat18, expected(INAT18))
+        checks["inat18"] = (check, partial(open_inat18, data.inat18))
     if data.voc07 is not None:
-        openers["voc07"] = partial(open_voc07, data.voc07)
-    return openers
+        check = partial(check_voc07, data.voc07, expected(VOC07))
+        checks["voc07"] = (check, partial(open_voc07, data.voc07))
+    return checks
 
 
-def _images(
-    experiment: Experiment, dataset: str, split: str, image_set: LabelledImages, all_images: bool
-) -> Iterator[Finding]:
-    what = (
-        f"{dataset} {split}: {len(image_set):,} images of {len(image_set.classes):,} classes in "
-        f"{image_set.root}"
-    )
-    expected = PUBLISHED_IMAGES[dataset][split == "test"]
-    whole = experiment.data.evaluate_on == "test" or dataset != "imagenet"
-    if experiment.comparable and whole and len(image_set) != expected:
-        yield Finding("error", f"{what}; the original has {expected:,} images", _SOURCES[dataset])
-        return
-    step = 1 if all_images else max(1, len(image_set) // _SAMPLED_IMAGES)
-    paths = [image_set.path(index) for index in range(0, len(image_set), step)]
-    broken = _broken(paths)
-    if broken:
-        found = f"{what}; {len(broken)} of {len(paths):,} cannot be decoded: {', '.join(broken)}"
-        yield Finding("error", found, "restore these files from the archive")
-    else:
-        yield Finding("ok", f"{what}; {len(paths):,} decoded")
-
-
-def _broken(paths: Sequence[Path]) -> list[str]:
-    if len(paths) <= 2 * _SAMPLED_IMAGES:
-        return [str(path) for path in paths if not _decodes(path)]
-    print(f"decoding {len(paths):,} images on {os.cpu_count()} cores", file=sys.stderr)
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        decoded = pool.map(_decodes, paths, chunksize=256)
-        return [str(path) for path, good in zip(paths, decoded, strict=True) if not good]
-
-
-def _decodes(path: Path) -> bool:
-    try:
-        decode(path)
-    except E2MCError:
-        return False
-    return True
-
-
-def _lists(experiment: Experiment, train: ImageSet | None) -> Iterator[Finding]:
-    for percent, path in experiment.data.imagenet.lists.items():
-        remedy = f"SimCLR's lists of ImageNet: e2mc fetch label-lists --folder {path.parent}"
-        try:
-            count = len(read_list(path) if train is None else label_subset(path, train))
-        except E2MCError as error:
-            yield Finding("error", str(error), remedy)
-            continue
-        source = LABEL_LISTS.get(percent)
-        if experiment.comparable and source and files.sha256(path) != source.sha256:
-            what = f"{path} is not the list that the paper used: results cannot be compared with it"
-            yield Finding("warning", what, remedy)
-        else:
-            yield Finding("ok", f"{percent} % of the labels: {count:,} images in {path}")
+def _decoded(dataset: str, images: LabelledImages, all_images: bool) -> Iterator[Finding]:
+    step = 1 if all_images else max(1, len(images) // _SAMPLED_IMAGES)
+    chosen = replace(images, names=images.names[::step], labels=images.labels[::step])
+    if all_images:
+        print(f"decoding {len(chosen):,} images of {images.root}", file=sys.stderr)
+    broken = list(corrupt_images(chosen, workers=os.cpu_count() or 1))
+    for message in broken:
+        yield Finding("error", message, "`e2mc doctor --all-images` lists every such file")
+    if not broken:
+        yield Finding("ok", f"{dataset}: {len(chosen):,} of {len(images):,} images decoded")
 
 
 def checkpoints(experiment: Experiment) -> Iterator[Finding]:
