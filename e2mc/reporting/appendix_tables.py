@@ -155,7 +155,7 @@ def table_d2(experiment: Experiment, scores: pd.DataFrame) -> tuple[pd.DataFrame
         rf"Weights $\beta$ of the entropy and $\gamma$ of the covariance{units}: top-1 accuracy "
         rf"(\%) of linear classifiers, {findings.base_name(experiment, ablation.base)}; "
         f"{findings.spread(frame)} Arrows: difference to the first row. Nothing is bold: "
-        f"differences have no standard error here. {_d2_counts(frame)}"
+        f"{len(named)} settings are searched without a test. {_d2_counts(frame)}"
         + findings.scale(experiment, scores)
     )
     if experiment.comparable:

@@ -89,10 +89,10 @@ def scale(experiment: Experiment, scores: pd.DataFrame) -> str:
     if experiment.comparable:
         return ""
     known = scores["n"][scores["n"] > 0]
-    images = ", ".join(f"{count:,}" for count in sorted({int(n) for n in known}))
+    images = ", ".join(f"{count:,}" for count in sorted({int(n) for n in known})) or "none"
     return (
         rf" Computed by the experiment \texttt{{{latex.escape(experiment.name)}}} "
-        f"({experiment.images.size}-pixel images, {images or 'no'} of them for testing), not at "
+        f"({experiment.images.size}-pixel images, {images} of them for testing), not at "
         "the scale of the paper."
     )
 
@@ -101,7 +101,8 @@ def spread(cells: pd.DataFrame) -> str:
     """What the plus-minus of a table is."""
     counts = sorted({int(n) for n in cells["n"][cells["standard_error"].notna()]})
     if not counts:
-        return "a single trial, hence no standard errors."
+        evaluated = bool((cells["n"] > 0).any())
+        return "a single trial, no standard errors." if evaluated else "nothing is evaluated yet."
     trials = " or ".join(str(n) for n in counts)
     return rf"mean $\pm$ standard error over {trials} trials."
 
