@@ -1,0 +1,88 @@
+"""Semi-supervised evaluation: fine-tuning of the whole network on 1 and 10 % of the labels."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e2mc.config.stages import FineTuneSettings
+from e2mc.data.image_set import ImageSet
+from e2mc.data.imagenet import open_imagenet
+from e2mc.data.labels import label_subset
+from e2mc.errors import E2MCError
+from e2mc.evaluation.fine_tuning import Run, build, fine_tune, resume
+from e2mc.evaluation.results import write_classification
+from e2mc.files import provenance
+from e2mc.training import state as states
+from e2mc.training.distributed import (
+    find_place,
+    process_group,
+)
+
+
+def semisup(settings: FineTuneSettings, model: Path, output: Path, state: Path) -> None:
+    """Fine-tune and write one network for each share of the labels (paper 5.2, B.2.2).
+
+    SGD without weight decay, a new linear head with PyTorch's default initialisation and a rate of
+    its own, BatchNorm in training mode, random crops (area 0.08 to 1) with a flip, as in SwAV's
+    `eval_semisup.py`, which e2mc uses for both methods. Top-1 is measured after every epoch; the
+    history's learning rate is the backbone's. A run that is killed goes on from ``state`` and ends
+    with the same weights.
+
+    Args:
+        settings: recipes, label lists, image sizes.
+        model: `model.safetensors`; only the trunk is loaded.
+        output: folder that receives `semisup-1` and `semisup-10`.
+        state: run directory; one fine-tuning at a time.
+
+    Raises:
+        E2MCError: data or model unusable, a loss that is not finite, or a second fine-tuning on
+            the run directory.
+        Interrupted: SIGUSR2 or SIGTERM came; the state is saved.
+    """
+    place = find_place()
+    lock = states.run_lock(state) if place.rank == 0 else nullcontext()
+    with lock, states.stop_signals() as stop, process_group(place):
+        test = open_imagenet(settings.data, "test")
+        for percent, fit in settings.fits.items():
+            train = _labelled(settings, percent)
+            run = build(settings, percent, model, len(train.classes), place)
+            folder = state / str(percent)
+            resume(run, folder, place)
+            fine_tune(run, settings, fit, train, test, folder, place, stop)
+            if place.rank == 0:
+                _write(run, settings, model, train, test, output / f"semisup-{percent}")
+        if place.rank == 0:
+            for percent in settings.fits:
+                states.remove_states(state / str(percent))
+
+
+def _labelled(settings: FineTuneSettings, percent: int) -> ImageSet:
+    if percent not in settings.data.lists:
+        raise E2MCError(f"no list of {percent} % of the labels: set data.imagenet.lists.{percent}")
+    images = open_imagenet(settings.data, "train")
+    rows = label_subset(settings.data.lists[percent], images)
+    names = tuple(images.names[row] for row in rows)
+    return ImageSet(images.root, names, images.labels[rows], images.classes)
+
+
+def _write(
+    run: Run,
+    settings: FineTuneSettings,
+    model: Path,
+    train: ImageSet,
+    test: ImageSet,
+    folder: Path,
+) -> None:
+    predictions: NDArray[np.int64] = run.predictions.numpy()
+    write_classification(
+        folder,
+        names=test.names,
+        labels=test.labels,
+        predictions=predictions,
+        classes=len(test.classes),
+        train_samples=len(train),
+        provenance=provenance(settings.model_dump(mode="json"), {"model": model}),
+        history=run.history,
+    )
