@@ -128,7 +128,7 @@ def find(name: str, registry: Path | str = REGISTRY) -> Checkpoint:
     """
     known = load_registry(registry)
     if name not in known:
-        nearest = get_close_matches(name, known, n=3, cutoff=0.4) or list(known)
+        nearest = get_close_matches(name, known, n=3, cutoff=0.6) or list(known)
         raise E2MCError(
             f"no checkpoint '{name}' in {registry}; did you mean {' or '.join(nearest)}?"
         )

@@ -27,10 +27,15 @@ def prepare_demo(arguments: Arguments) -> None:
 
 
 def fetch(arguments: Arguments) -> None:
-    """Download a checkpoint of the registry, verified."""
-    from e2mc.checkpoints import fetch as fetch_checkpoint
+    """Download a checkpoint of the registry, ImageNet's label lists or CIFAR-10, verified."""
+    from e2mc import checkpoints
 
-    print(fetch_checkpoint(arguments.name, arguments.folder))
+    if arguments.name == "label-lists":
+        print(*checkpoints.fetch_label_lists(arguments.folder).values(), sep="\n")
+    elif arguments.name == "cifar10":
+        print(checkpoints.download_cifar10(arguments.folder))
+    else:
+        print(checkpoints.fetch(arguments.name, arguments.folder))
 
 
 def import_checkpoint(arguments: Arguments) -> None:
@@ -185,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb("prepare-demo", prepare_demo, "config", "output")
     fetching = verb("fetch", fetch)
-    fetching.add_argument("name", help="name in config/checkpoints.csv")
+    fetching.add_argument("name", help="name in config/checkpoints.csv, label-lists, or cifar10")
     fetching.add_argument("--folder", type=Path, required=True, help="where the file goes")
     importing = verb("import-checkpoint", import_checkpoint, "config", "base", "output")
     importing.add_argument("--source", type=Path, required=True, help="official checkpoint")

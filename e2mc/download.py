@@ -9,6 +9,7 @@ import http.client
 import os
 import random
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -140,7 +141,9 @@ def _obtain(source: str, wanted: _Wanted, attempts: int, backoff: float) -> None
             failed += 1
             if failed >= attempts:
                 raise RefusedError(f"{reason} ({attempts} attempts)") from reason
-            time.sleep(backoff * 2 ** (failed - 1) * random.uniform(0.75, 1.25))
+            wait = backoff * 2 ** (failed - 1) * random.uniform(0.75, 1.25)
+            print(f"{source}: {reason}; trying again in {wait:.0f} s", file=sys.stderr)
+            time.sleep(wait)
 
 
 def _transfer(url: str, wanted: _Wanted, reached: Callable[[int], None]) -> None:

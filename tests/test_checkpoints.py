@@ -7,6 +7,9 @@ import pytest
 
 from e2mc import checkpoints, files
 from e2mc.checkpoints import Source, fetch, fetch_label_lists, find, load_registry, read_pins
+from e2mc.cli import main
+from e2mc.config.experiment import Data
+from e2mc.data.prepare import prepare
 from e2mc.errors import E2MCError
 
 ROOT = Path(__file__).parents[1]
@@ -187,10 +190,23 @@ def test_label_lists_are_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         fetch_label_lists(tmp_path / "imagenet")
 
 
+def test_the_command_line_fetches_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "list"
+    source.write_text("n01440764_1.JPEG\n")
+    offered = {1: Source(str(source), files.sha256(source), source.stat().st_size)}
+    monkeypatch.setattr(checkpoints, "LABEL_LISTS", offered)
+    main(["fetch", "label-lists", "--folder", str(tmp_path)])
+    assert capsys.readouterr().out == f"{tmp_path}/1percent.txt\n"
+
+
 def test_cifar10_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = tmp_path / "source.tar.gz"
     archive.write_bytes(b"not CIFAR-10")
     offered = checkpoints.CIFAR10._replace(url=str(archive), mirrors=())
     monkeypatch.setattr(checkpoints, "CIFAR10", offered)
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(E2MCError, match="expected 170498071 bytes"):
-        checkpoints.download_cifar10(tmp_path)
+        prepare(Data(prepare="cifar10"))
+    assert not list((tmp_path / "data/cifar10").iterdir())

@@ -4,12 +4,16 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from e2mc.checkpoints import download_cifar10
 from e2mc.config.experiment import Data, ImageNetData
 from e2mc.data import digits, scenes
 from e2mc.data.cifar10 import prepare_cifar10
 from e2mc.data.tree import label_lists, write_lists, write_tree
 
 Summary = dict[str, dict[str, int]]
+
+CIFAR10_FOLDER = Path("data/cifar10")
+"""Where the downloaded archive is kept for all experiments, relative to the repository's root."""
 
 
 def prepare(data: Data) -> Summary:
@@ -24,7 +28,8 @@ def prepare(data: Data) -> Summary:
     if data.prepare == "digits":
         return prepare_digits(data.imagenet, data.inat18, data.voc07)
     if data.prepare == "cifar10":
-        return prepare_cifar10(data.imagenet, data.cifar10_source)
+        source = data.cifar10_source or download_cifar10(CIFAR10_FOLDER)
+        return prepare_cifar10(data.imagenet, source)
     return {}
 
 
