@@ -36,6 +36,7 @@ class Server(ThreadingHTTPServer):
         self.etag: str | None = '"one"'
         self.ranges = True
         self.refuse_ranges = False
+        self.misplaced = 0  # bytes by which a range begins too late
         self.announce_length = True
         self.content_type = "application/octet-stream"
         self.statuses: list[int] = []  # answered one by one before the file is given
@@ -67,6 +68,7 @@ class Handler(BaseHTTPRequestHandler):
             start = int(asked.removeprefix("bytes=").removesuffix("-"))
             self.send_response(206)
             last, total = len(server.content) - 1, len(server.content)
+            start += server.misplaced
             self.send_header("Content-Range", f"bytes {start}-{last}/{total}")
         else:
             self.send_response(200)
@@ -204,6 +206,13 @@ def test_a_server_without_ranges_starts_over(server: Server, tmp_path: Path, kin
     path = fast(server.url, tmp_path / "file.bin", sha256=SHA256)
     assert path.read_bytes() == CONTENT
     assert any(asked for _, asked in server.seen)
+
+
+def test_a_range_from_another_place_is_not_used(server: Server, tmp_path: Path) -> None:
+    server.misplaced = 7
+    server.break_off = [300_000]
+    path = fast(server.url, tmp_path / "file.bin")
+    assert path.read_bytes() == CONTENT
 
 
 def test_a_server_that_never_gets_farther_is_given_up(server: Server, tmp_path: Path) -> None:
