@@ -139,6 +139,8 @@ def load(
         num_workers=min(workers, count - first),
         pin_memory=device.type == "cuda",
         worker_init_fn=_leave_signals_to_the_parent,
+        # Without a generator of its own the loader would draw a seed from torch's global one.
+        generator=torch.Generator(),
     )
     for item in loader:
         if isinstance(item, E2MCError):
