@@ -23,8 +23,8 @@ def gray(images: Tensor) -> Tensor:
     return luma(images).expand_as(images)
 
 
-def blend(images: Tensor, operation: Tensor, factor: Tensor) -> Tensor:
-    """Adjust brightness, contrast or saturation.
+def blend_(images: Tensor, operation: Tensor, factor: Tensor) -> Tensor:
+    """Adjust brightness, contrast or saturation, in place.
 
     All three move an image away from something duller: black, its mean luma, its luma.
 
@@ -36,7 +36,8 @@ def blend(images: Tensor, operation: Tensor, factor: Tensor) -> Tensor:
     grey = luma(images)
     mean = grey.mean(dim=(2, 3), keepdim=True) * (operation == CONTRAST)
     dull = (grey * (operation == SATURATION)).add_(mean)
-    return torch.lerp(dull, images, torch.where(operation == HUE, 1.0, factor)).clamp_(0, 1)
+    factor = torch.where(operation == HUE, 1.0, factor)
+    return images.mul_(factor).add_(dull.mul_(1 - factor)).clamp_(0, 1)
 
 
 def hue(images: Tensor, turns: Tensor) -> Tensor:

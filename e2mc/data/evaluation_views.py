@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from e2mc.config.experiment import Images
@@ -68,23 +69,50 @@ def evaluation_batches(
     batches = [indices[start : start + batch_size] for start in range(0, len(indices), batch_size)]
     if not batches:
         return
-    recipes = [Recipe(size=images.size, flip_probability=flip_probability)]
-    key, device = stream(EVALUATION, seed), torch.device(device)
-    made: Iterator[list[Tensor]]
+    recipe = Recipe(size=images.size, flip_probability=flip_probability)
+    random = _Random([recipe], stream(EVALUATION, seed), [view])
+    device = torch.device(device)
     if pipeline == "tensor":
-        from e2mc.data.tensor_views import TensorViews
-
-        views = TensorViews(image_set, device)
-        if crop == "random":
-            made = (views(batch, recipes, key, [view]) for batch in batches)
-        else:
-            made = (views.fixed(batch, images, crop) for batch in batches)
+        made = _tensor(image_set, batches, random, images, crop, device)
     else:
-        from e2mc.data.pillow_views import ViewBatches, fixed_view, load, random_views
-
-        make = partial(random_views, recipes=recipes, key=key, views=[view])
-        if crop != "random":
-            make = partial(fixed_view, sizes=images, crop=crop)
-        made = load(ViewBatches(image_set, batches, make), 0, workers, device)
+        made = _pillow(image_set, batches, random, images, crop, device, workers)
     for (batch,) in made:
         yield normalised(batch, normalization_std)
+
+
+class _Random(NamedTuple):
+    recipes: list[Recipe]
+    key: np.uint64
+    views: list[int]
+
+
+def _tensor(
+    image_set: LabelledImages,
+    batches: list[NDArray[np.int64]],
+    random: _Random,
+    sizes: Images,
+    crop: Crop,
+    device: torch.device,
+) -> Iterator[list[Tensor]]:
+    from e2mc.data.tensor_views import TensorViews
+
+    make = TensorViews(image_set, device)
+    for batch in batches:
+        yield make(batch, *random) if crop == "random" else make.fixed(batch, sizes, crop)
+
+
+def _pillow(
+    image_set: LabelledImages,
+    batches: list[NDArray[np.int64]],
+    random: _Random,
+    sizes: Images,
+    crop: Crop,
+    device: torch.device,
+    workers: int,
+) -> Iterator[list[Tensor]]:
+    from e2mc.data.pillow_views import ViewBatches, fixed_view, load, random_views
+
+    make = partial(random_views, **random._asdict())
+    if crop != "random":
+        make = partial(fixed_view, sizes=sizes, crop=crop)
+    return load(ViewBatches(image_set, batches, make), 0, workers, device)

@@ -77,7 +77,7 @@ def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     # Only a filter with negative lobes can leave the range.
     wide = wide.clamp_(0, 1).view(n, height, -1)
     tall = torch.matmul(rows, wide).view(n, rows.shape[1], channels, columns.shape[1])
-    return tall.clamp_(0, 1).transpose(1, 2).contiguous()
+    return tall.clamp_(0, 1).transpose(1, 2)
 
 
 def blur(images: Tensor, radius: Tensor, largest: float) -> Tensor:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from e2mc.config.experiment import Images
-from e2mc.data.colour import HUE, blend, gray, hue, solarize
+from e2mc.data.colour import HUE, blend_, gray, hue, solarize
 from e2mc.data.decode import decode
 from e2mc.data.draws import Draws, Recipe, draw
 from e2mc.data.image_set import LabelledImages
@@ -91,7 +91,7 @@ class TensorViews:
             _fixed_weights(side, short, sizes, crop).to(batch.device)
             for side in (batch.shape[1], batch.shape[3])
         )
-        return [resample(batch, rows, columns)]
+        return [resample(batch, rows, columns).contiguous()]
 
     def batch(self, indices: NDArray[np.int64]) -> Tensor:
         """Images as (n, height, 3, width) float in [0, 1]."""
@@ -153,7 +153,7 @@ def _jittered(view: Tensor, draws: Draws) -> Tensor:
     operations = torch.from_numpy(draws.order).to(view.device)
     for position in range(4):
         operation, factor = (each[:, position].view(-1, 1, 1, 1) for each in (operations, factors))
-        view = blend(view, operation, factor)
+        blend_(view, operation, factor)
         chosen = draws.jitter & (draws.order[:, position] == HUE) & (turns != 0)
         _change(view, chosen, hue, turns)
     return view

@@ -10,7 +10,7 @@ from e2mc.data.colour import (
     CONTRAST,
     HUE,
     SATURATION,
-    blend,
+    blend_,
     gray,
     hue,
     luma,
@@ -43,7 +43,7 @@ def column(values: torch.Tensor) -> torch.Tensor:
     ],
 )
 def test_blends_are_torchvisions(operation: int, reference, tolerance: float) -> None:
-    result = blend(IMAGES, torch.full((6, 1, 1, 1), operation), column(FACTORS))
+    result = blend_(IMAGES.clone(), torch.full((6, 1, 1, 1), operation), column(FACTORS))
     for view, image, picture, factor in zip(
         result, IMAGES, PICTURES, FACTORS.tolist(), strict=True
     ):
@@ -54,9 +54,10 @@ def test_blends_are_torchvisions(operation: int, reference, tolerance: float) ->
 
 def test_one_batch_may_hold_different_operations() -> None:
     operations = torch.tensor([CONTRAST, BRIGHTNESS, HUE, SATURATION, HUE, CONTRAST])
-    mixed = blend(IMAGES, column(operations), column(FACTORS))
+    mixed = blend_(IMAGES.clone(), column(operations), column(FACTORS))
     for index, operation in enumerate(operations):
-        alone = blend(IMAGES[index : index + 1], operation.view(1, 1, 1, 1), column(FACTORS[index]))
+        one = IMAGES[index : index + 1].clone()
+        alone = blend_(one, operation.view(1, 1, 1, 1), column(FACTORS[index]))
         torch.testing.assert_close(mixed[index : index + 1], alone, rtol=0, atol=0)
         if operation == HUE:
             assert torch.equal(mixed[index], IMAGES[index])
