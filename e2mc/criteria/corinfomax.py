@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from e2mc.criteria.criterion import Criterion, require
+from e2mc.criteria.criterion import Criterion, average, require
 from e2mc.criteria.moving_average import MovingAverage
 
 
@@ -81,5 +81,5 @@ class CorInfoMax(Criterion):
         if "invariance" in self.weights:
             pairs = [F.mse_loss(a, b) for a, b in combinations(views, 2)]
             require(bool(pairs), "CorInfoMax needs two views for its invariance term")
-            terms["invariance"] = torch.stack(pairs).mean()
+            terms["invariance"] = average(pairs)
         return {name: term.to(views[0].dtype) for name, term in terms.items()}

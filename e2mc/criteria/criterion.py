@@ -1,6 +1,9 @@
 """What all criteria share: checked input, all ranks' rows, float32, weighted terms."""
 
+import math
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from typing import ClassVar
 
 import torch
@@ -63,7 +66,7 @@ class Criterion(nn.Module):
 
     def weigh(self, terms: dict[str, Tensor]) -> Tensor:
         """The weighted sum of what ``terms`` returned: the scalar to add to a base loss."""
-        return torch.stack([weight * terms[name] for name, weight in self.weights.items()]).sum()
+        return total([weight * terms[name] for name, weight in self.weights.items()])
 
     def measure(self, views: list[Tensor]) -> dict[str, Tensor]:
         """Unweighted terms of checked views that hold the rows of all ranks."""
@@ -94,8 +97,7 @@ class Criterion(nn.Module):
 def _check_values(index: int, view: Tensor) -> None:
     if view.shape[0] < 2:
         raise ValueError(f"view {index} has {view.shape[0]} row(s); a criterion needs at least 2")
-    total = view.detach().sum()
-    if torch.isfinite(total):  # one pass; the search below only when something is wrong
+    if math.isfinite(view.detach().sum().item()):  # one pass; the search only if it fails
         return
     bad = (~torch.isfinite(view.detach())).nonzero()
     if len(bad):
@@ -105,6 +107,16 @@ def _check_values(index: int, view: Tensor) -> None:
             f"({len(bad)} such entries in this view). The network has probably diverged: "
             "lower the learning rate or the criterion's weights, or train in bfloat16"
         )
+
+
+def total(scalars: Sequence[Tensor]) -> Tensor:
+    """The sum of one or more scalars, with fewer small kernels than stacking them."""
+    return reduce(add, scalars)
+
+
+def average(scalars: Sequence[Tensor]) -> Tensor:
+    """The mean of one or more scalars."""
+    return total(scalars) / len(scalars)
 
 
 def require(condition: bool, message: str) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from e2mc.criteria.covariance import covariance_penalty
-from e2mc.criteria.criterion import Criterion, require
+from e2mc.criteria.criterion import Criterion, average, require, total
 from e2mc.criteria.spacings import marginal_entropy
 
 Space = Literal["hypercube", "hypersphere"]
@@ -103,10 +103,10 @@ class E2MC(Criterion):
     def measure(self, views: list[Tensor]) -> dict[str, Tensor]:
         """Entropy (nats) and covariance of the views on the unit cube."""
         cubes = [to_unit_cube(view, self.space) for view in views]
-        entropies = torch.stack(
-            [marginal_entropy(u, self.spacing, self.epsilon).mean() for u in cubes]
-        )
+        over_views = average if self.entropy_over_views == "mean" else total
         return {
-            "entropy": entropies.mean() if self.entropy_over_views == "mean" else entropies.sum(),
-            "covariance": torch.stack([covariance_penalty(u) for u in cubes]).sum(),
+            "entropy": over_views(
+                [marginal_entropy(u, self.spacing, self.epsilon).mean() for u in cubes]
+            ),
+            "covariance": total([covariance_penalty(u) for u in cubes]),
         }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from e2mc.criteria.criterion import Criterion, require
+from e2mc.criteria.criterion import Criterion, average, require
 
 
 @lru_cache
@@ -103,12 +103,11 @@ class EntropyReconstruction(Criterion):
         require(dimensions > 1, "EntropyReconstruction needs at least 2 dimensions")
         normalizer = log_sphere_normalizer(dimensions, self.concentration)
         unit = [F.normalize(view, dim=1) for view in views]
-        terms = {"entropy": torch.stack([self._entropy(z, normalizer) for z in unit]).mean()}
+        terms = {"entropy": average([self._entropy(z, normalizer) for z in unit])}
         if "reconstruction" in self.weights:
             pairs = [(a * b).sum(dim=1).mean() for a, b in combinations(unit, 2)]
             require(bool(pairs), "EntropyReconstruction needs two views to reconstruct")
-            similarity = torch.stack(pairs).mean()
-            terms["reconstruction"] = normalizer - self.concentration * similarity
+            terms["reconstruction"] = normalizer - self.concentration * average(pairs)
         return terms
 
     def _entropy(self, z: Tensor, normalizer: float) -> Tensor:

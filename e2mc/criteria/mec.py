@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from e2mc.criteria.criterion import Criterion, require
+from e2mc.criteria.criterion import Criterion, average, require
 
 _WARMUP_FACTOR = 8  # main_pretrain.py raises 1/lambda eightfold at the start
 
@@ -72,7 +72,7 @@ class MEC(Criterion):
         scale = columns / (rows * self.distortion) / self._warmup()
         unit = [F.normalize(view, dim=1) for view in views]
         pairs = [self._series(a, b, scale) for a, b in combinations(unit, 2)]
-        return {"coding_length": torch.stack(pairs).mean() / (scale * rows)}
+        return {"coding_length": average(pairs) / (scale * rows)}
 
     def _warmup(self) -> float:
         if self.warmup_steps == 0:

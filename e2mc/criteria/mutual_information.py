@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from e2mc.criteria.criterion import Criterion, require
+from e2mc.criteria.criterion import Criterion, average, require
 from e2mc.criteria.moving_average import MovingAverage
 
 
@@ -92,8 +92,7 @@ class MutualInformation(Criterion):
             ]
         else:
             each = self._series(pairs, joint, ridges)
-        mean: Tensor = torch.stack(each).mean() / 2
-        return {"mutual_information": mean.to(views[0].dtype)}
+        return {"mutual_information": (average(each) / 2).to(views[0].dtype)}
 
     def _series(
         self, pairs: list[tuple[Tensor, Tensor]], joint: list[Tensor], ridges: list[Tensor]

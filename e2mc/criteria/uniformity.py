@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from e2mc.criteria.criterion import Criterion, require
+from e2mc.criteria.criterion import Criterion, average, require, total
 
 
 class Uniformity(Criterion):
@@ -52,8 +52,9 @@ class Uniformity(Criterion):
 
     def measure(self, views: list[Tensor]) -> dict[str, Tensor]:
         """Uniformity of the L2-normalised views."""
-        each = torch.stack([self._uniformity(F.normalize(view, dim=1)) for view in views])
-        return {"uniformity": each.mean() if self.over_views == "mean" else each.sum()}
+        over_views = average if self.over_views == "mean" else total
+        each = [self._uniformity(F.normalize(view, dim=1)) for view in views]
+        return {"uniformity": over_views(each)}
 
     def _uniformity(self, z: Tensor) -> Tensor:
         rows = z.shape[0]

@@ -2,12 +2,11 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from e2mc.criteria.covariance import covariance_penalty
-from e2mc.criteria.criterion import Criterion, require
+from e2mc.criteria.criterion import Criterion, average, require, total
 
 
 def variance_hinge(z: Tensor, target: float = 1.0, epsilon: float = 1e-4) -> Tensor:
@@ -75,6 +74,6 @@ class VCReg(Criterion):
             views = [F.normalize(view, dim=1) for view in views]
             target = views[0].shape[1] ** -0.5
         return {
-            "variance": torch.stack([variance_hinge(view, target) for view in views]).mean(),
-            "covariance": torch.stack([covariance_penalty(view) for view in views]).sum(),
+            "variance": average([variance_hinge(view, target) for view in views]),
+            "covariance": total([covariance_penalty(view) for view in views]),
         }
