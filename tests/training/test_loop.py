@@ -1,0 +1,161 @@
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import CRITERION, RECIPES, RESULTS, tiny_settings, train
+
+from e2mc.config.criteria import E2MC, MMCR
+from e2mc.errors import E2MCError
+from e2mc.models import load_momentum, load_state
+from e2mc.models.official import import_checkpoint
+from e2mc.training import loop
+from e2mc.training.distributed import Place
+from e2mc.training.optim import momentum_of
+from e2mc.training.run import build_run
+from e2mc.training.state import load_newest_state, run_lock
+
+
+def history(folder: Path) -> list[dict[str, float]]:
+    with (folder / "history.csv").open() as stream:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(stream)]
+
+
+def same(first: Path, second: Path) -> bool:
+    a, b = load_state(first), load_state(second)
+    assert a.keys() == b.keys()
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(("method", "rate"), [("vicreg", 1.0), ("swav", 1.0), ("simsiam", 0.05)])
+def test_the_loss_goes_down(images, tmp_path, method, rate):
+    train(tiny_settings(images, method, epochs=30, learning_rate=rate), tmp_path)
+    losses = [row["loss"] for row in history(tmp_path)]
+    assert len(losses) == 30
+    assert sum(losses[-5:]) / 5 < sum(losses[:5]) / 5 - 0.01
+
+
+def test_history_and_metrics(images, tmp_path):
+    settings = tiny_settings(images, criterion=CRITERION, schedule="cosine")
+    train(settings, tmp_path)
+    rows = history(tmp_path)
+    assert list(rows[0]) == [
+        *("epoch", "loss", "vicreg_invariance", "vicreg_variance", "vicreg_covariance"),
+        *("entropy", "covariance", "learning_rate", "images_per_second", "data_wait_share"),
+    ]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    for row in rows:
+        base = 25 * (row["vicreg_invariance"] + row["vicreg_variance"]) + row["vicreg_covariance"]
+        assert row["loss"] == pytest.approx(
+            base - 0.1 * row["entropy"] + row["covariance"], rel=1e-5
+        )
+        assert 0 < row["data_wait_share"] < 1
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["final"] == rows[-1]
+    assert metrics["provenance"]["settings"]["seed"] == settings.seed
+    assert metrics["plan"]["effective batch"] == {"run": 8, "paper": None}
+    assert metrics["cost"]["processes"] == 1 and metrics["cost"]["restarts"] == 0
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["progress.json"]
+    progress = json.loads((tmp_path / "state/progress.json").read_text())
+    assert (progress["status"], progress["step"], progress["epoch"]) == ("finished", 9, 3)
+
+
+def test_two_runs_give_the_same_weights_and_another_seed_others(images, tmp_path):
+    settings = tiny_settings(images, "swav")
+    first = train(settings, tmp_path / "1")
+    assert same(first, train(settings, tmp_path / "2"))
+    other = settings.model_copy(update={"seed": 4})
+    assert not same(first, train(other, tmp_path / "3"))
+
+
+def test_a_criterion_changes_the_weights_unless_it_weighs_nothing(images, tmp_path):
+    start = train(tiny_settings(images), tmp_path / "start")
+    nothing = E2MC(space="hypersphere", entropy_weight=0, covariance_weight=0)
+    models = [
+        train(tiny_settings(images, criterion=criterion), tmp_path / str(index), start)
+        for index, criterion in enumerate((None, nothing, CRITERION))
+    ]
+    assert same(models[0], models[1])
+    assert not same(models[0], models[2])
+    assert not same(models[0], start)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "views"), [(CRITERION, 2), (MMCR(), 3)], ids=["full views", "all views"]
+)
+def test_a_criterion_sees_the_views_it_asks_for(images, tmp_path, monkeypatch, criterion, views):
+    seen = []
+
+    class Spy(loop.Run):
+        pass
+
+    built = loop.build_run
+
+    def spying(*arguments):
+        run = built(*arguments)
+        terms = run.criterion.terms
+        run.criterion.terms = lambda shown: seen.append(len(shown)) or terms(shown)
+        return run
+
+    monkeypatch.setattr(loop, "build_run", spying)
+    train(tiny_settings(images, "swav", criterion, epochs=1), tmp_path)
+    assert set(seen) == {views}
+
+
+def test_scratch_to_official_checkpoint_and_back_with_momentum(images, tmp_path):
+    settings = tiny_settings(images)
+    reference = train(settings, tmp_path)
+    outputs = [tmp_path / name for name in ("base.pth", "h.csv", "m.json")]
+    loop.train(settings, None, *outputs, tmp_path / "state")
+    imported = tmp_path / "imported.safetensors"
+    import_checkpoint(outputs[0], "vicreg", settings.recipe, settings.backbone, imported)
+    assert same(reference, imported)
+    momentum = load_momentum(imported)
+    assert momentum and any(buffer.abs().sum() > 0 for buffer in momentum.values())
+    run = build_run(settings, imported, Place(0, 1, 0))
+    restored = momentum_of(run.optimizer, run.module)
+    assert all(torch.equal(restored[name], momentum[name]) for name in momentum)
+    for name in ("restored", "fresh"):
+        if name == "fresh":
+            settings = settings.model_copy(
+                update={"recipe": {**settings.recipe, "restore_momentum": False}}
+            )
+            import_checkpoint(outputs[0], "vicreg", settings.recipe, settings.backbone, imported)
+        train(settings, tmp_path / name, imported)
+    assert not same(tmp_path / "restored" / RESULTS[0], tmp_path / "fresh" / RESULTS[0])
+
+
+def test_weights_of_another_shape_are_refused(images, tmp_path):
+    start = train(tiny_settings(images), tmp_path)
+    wider = RECIPES["vicreg"].model_copy(update={"projector": (16, 16, 32)})
+    settings = tiny_settings(images).model_copy(
+        update={"recipe": wider.model_dump(exclude={"continued", "scratch"})}
+    )
+    with pytest.raises(E2MCError, match="does not fit the model"):
+        train(settings, tmp_path / "wider", start)
+
+
+@pytest.mark.parametrize("criterion", [None, CRITERION], ids=["base loss", "criterion"])
+def test_a_loss_that_is_not_finite_names_step_and_terms(images, tmp_path, monkeypatch, criterion):
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    settings = tiny_settings(images, "simsiam", criterion, learning_rate=1e30)
+    with pytest.raises(E2MCError, match=r"step \d: .*base loss .*simsiam_loss nan.*learning rate"):
+        train(settings, tmp_path)
+    step, _ = load_newest_state(tmp_path / "state")
+    assert step >= 1
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+    assert json.loads((tmp_path / "state/progress.json").read_text())["status"] == "failed"
+
+
+def test_float16_becomes_bfloat16_on_a_cpu(images, tmp_path, capsys):
+    model = train(tiny_settings(images, precision="float16"), tmp_path / "half")
+    assert "this run uses bfloat16" in capsys.readouterr().out
+    assert same(model, train(tiny_settings(images, precision="bfloat16"), tmp_path / "brain"))
+    assert not same(model, train(tiny_settings(images), tmp_path / "single"))
+
+
+def test_a_second_training_on_one_run_directory_is_refused(images, tmp_path):
+    with run_lock(tmp_path / "state"), pytest.raises(E2MCError, match="in use by process"):
+        train(tiny_settings(images), tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()

@@ -1,0 +1,180 @@
+"""Killed, stopped, out of disk: the final weights are those of an undisturbed run, bit by bit."""
+
+import errno
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from tiny import CRITERION, RESULTS, in_children, tiny_settings, train
+
+from e2mc.config.criteria import CorInfoMax
+from e2mc.errors import E2MCError
+from e2mc.models import load_state
+from e2mc.training import loop
+from e2mc.training.distributed import Place
+from e2mc.training.run import build_run, resume, save
+from e2mc.training.state import INTERRUPTED_STATUS, Interrupted, load_newest_state
+
+
+def assert_same(first: Path, second: Path) -> None:
+    a, b = load_state(first), load_state(second)
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+def losses(folder: Path) -> list[str]:
+    lines = (folder / "history.csv").read_text().splitlines()
+    return [line.rsplit(",", 2)[0] for line in lines]  # not the two that measure time
+
+
+@pytest.fixture
+def save_every_step(monkeypatch):
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+
+
+def run_with_kills(settings, folder: Path, processes: int, longest: float) -> int:
+    """Start until it ends by itself; kill -9 everything after a random time before that."""
+    kills, dice = 0, random.Random(0)
+    while not (folder / RESULTS[0]).exists():
+        assert kills < 60, "no progress"
+        children = in_children(train, settings, folder, processes=processes)
+        # the later starts get more time, so that the test ends on a slow machine too
+        deadline = time.monotonic() + dice.uniform(0.1, longest) * 1.1**kills
+        while time.monotonic() < deadline and any(child.is_alive() for child in children):
+            time.sleep(0.005)
+        killed = any(child.is_alive() for child in children)
+        for child in children:
+            child.kill()
+            child.join()
+        if killed:
+            kills += 1
+        elif processes == 1:
+            assert children[0].exitcode == 0
+    return kills
+
+
+@pytest.mark.parametrize(
+    ("method", "criterion"),
+    [("vicreg", CRITERION), ("swav", CorInfoMax()), ("simsiam", None)],
+    ids=["vicreg", "swav with queue and moving averages", "simsiam"],
+)
+def test_killed_many_times(images, tmp_path, save_every_step, method, criterion):
+    settings = tiny_settings(images, method, criterion, epochs=12, schedule="cosine")
+    train(settings, tmp_path / "undisturbed")
+    kills = run_with_kills(settings, tmp_path / "killed", processes=1, longest=0.8)
+    assert kills > 0
+    assert_same(tmp_path / "undisturbed" / RESULTS[0], tmp_path / "killed" / RESULTS[0])
+    assert losses(tmp_path / "undisturbed") == losses(tmp_path / "killed")
+
+
+def test_two_processes_killed(images, tmp_path, save_every_step):
+    import torch._dynamo  # noqa: F401  # DDP needs it; forked children inherit it
+
+    settings = tiny_settings(images, "simsiam", CRITERION, epochs=8)
+    for child in in_children(train, settings, tmp_path / "undisturbed", processes=2):
+        child.join()
+    kills = run_with_kills(settings, tmp_path / "killed", processes=2, longest=1.5)
+    assert kills > 0
+    assert_same(tmp_path / "undisturbed" / RESULTS[0], tmp_path / "killed" / RESULTS[0])
+    assert losses(tmp_path / "undisturbed") == losses(tmp_path / "killed")
+
+
+def test_signal_saves_and_exits_with_its_own_status(images, tmp_path):
+    """As Slurm does it: a separate process gets SIGUSR2 while it trains."""
+    script = [sys.executable, tiny.__file__, str(images), str(tmp_path / "stopped"), "400"]
+    process = subprocess.Popen(script, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "first step" in line:
+            break
+    time.sleep(0.5)
+    process.send_signal(signal.SIGUSR2)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED_STATUS, rest
+    step, _ = load_newest_state(tmp_path / "stopped/state")
+    assert f"stopped after step {step}" in rest
+    assert 0 < step < 1200
+
+
+def test_stopped_at_a_step_and_resumed(images, tmp_path, monkeypatch):
+    settings = tiny_settings(images, criterion=CRITERION)
+    train(settings, tmp_path / "undisturbed")
+    asked = loop.on_any_rank
+    steps = iter(range(1, 100))
+    monkeypatch.setattr(
+        loop, "on_any_rank", lambda flags, place: (next(steps) in (2, 3, 6), asked(flags, place)[1])
+    )
+    for _ in range(3):
+        with pytest.raises(Interrupted):
+            train(settings, tmp_path / "stopped")
+    train(settings, tmp_path / "stopped")
+    assert_same(tmp_path / "undisturbed" / RESULTS[0], tmp_path / "stopped" / RESULTS[0])
+    assert '"restarts": 3' in (tmp_path / "stopped/metrics.json").read_text()
+
+
+@pytest.mark.parametrize("failing", [*RESULTS, "step-"])
+def test_full_disk_then_space_again(images, tmp_path, monkeypatch, save_every_step, failing):
+    settings = tiny_settings(images, criterion=CRITERION)
+    train(settings, tmp_path / "undisturbed")
+    replace, count = Path.replace, iter(range(100))
+
+    def full(path: Path, target: Path) -> Path:
+        if target.name.startswith(failing) and (failing != "step-" or next(count) >= 5):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(E2MCError, match="No space left on device"):
+            train(settings, tmp_path / "full")
+    assert load_newest_state(tmp_path / "full/state") is not None
+    train(settings, tmp_path / "full")
+    assert_same(tmp_path / "undisturbed" / RESULTS[0], tmp_path / "full" / RESULTS[0])
+    assert losses(tmp_path / "undisturbed") == losses(tmp_path / "full")
+
+
+def test_a_damaged_newest_state_costs_steps_but_not_bits(images, tmp_path, monkeypatch, capsys):
+    settings = tiny_settings(images)
+    train(settings, tmp_path / "undisturbed")
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    steps = iter(range(1, 100))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "on_any_rank", lambda flags, place: (next(steps) == 5, flags[1]))
+        with pytest.raises(Interrupted):
+            train(settings, tmp_path / "damaged")
+    newest = tmp_path / "damaged/state/step-000000000005.pt"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    train(settings, tmp_path / "damaged")
+    assert "step-000000000005.pt is damaged" in capsys.readouterr().err
+    assert_same(tmp_path / "undisturbed" / RESULTS[0], tmp_path / "damaged" / RESULTS[0])
+
+
+def test_state_of_another_configuration_is_not_resumed(images, tmp_path, capsys):
+    place = Place(0, 1, 0)
+    run = build_run(tiny_settings(images), None, place)
+    run.step = 5
+    save(run, tmp_path, place)
+    same = build_run(tiny_settings(images).model_copy(update={"workers": 2}), None, place)
+    resume(same, tmp_path, place)
+    assert same.step == 5
+    other = build_run(tiny_settings(images, learning_rate=0.1), None, place)
+    resume(other, tmp_path, place)
+    assert other.step == 0
+    assert "another configuration" in capsys.readouterr().out
+    assert load_newest_state(tmp_path) is None
+
+
+def test_state_of_another_number_of_processes_is_refused(images, tmp_path):
+    run = build_run(tiny_settings(images), None, Place(0, 1, 0))
+    run.step = 5
+    save(run, tmp_path, Place(0, 2, 0))
+    with pytest.raises(E2MCError, match=r"saved by 2 process\(es\), this run has 1"):
+        resume(run, tmp_path, Place(0, 1, 0))
+    assert load_newest_state(tmp_path) is not None
