@@ -8,7 +8,7 @@ installed := .venv/installed
 
 demo: $(installed)
 	@$(bin)/snakemake --unlock >/dev/null 2>&1 || true
-	@$(bin)/snakemake --cores $(CORES) --rerun-incomplete --show-failed-logs --quiet host reason all
+	@$(bin)/snakemake all --cores $(CORES) --rerun-incomplete --show-failed-logs --quiet host reason
 
 test: $(installed)
 	$(bin)/python -m pytest -m "not slow"

@@ -14,7 +14,7 @@ pip="$1/bin/python -m pip --quiet --disable-pip-version-check"
 # Without an NVIDIA driver the CPU build of torch is enough and saves gigabytes. uv knows where it
 # is kept; where that place cannot be reached, pip below takes what it is configured to find.
 if ! command -v nvidia-smi >/dev/null 2>&1 && $pip install uv; then
-    "$1/bin/uv" --quiet pip install --python "$1/bin/python" --torch-backend=cpu \
+    "$1/bin/uv" --quiet pip install --compile-bytecode --python "$1/bin/python" --torch-backend=cpu \
         $(grep -E '^torch(vision)?==' constraints.txt) 2>/dev/null ||
         echo "PyTorch's CPU builds cannot be reached from here: taking torch from pip's own sources"
 fi

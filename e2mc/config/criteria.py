@@ -62,7 +62,9 @@ class MEC(Strict):
     weight: float = Field(1.0, ge=0)
     """Weight of the coding length."""
     order: int = Field(4, ge=1)
-    """Terms of the Taylor series."""
+    """Terms of the Taylor series (official code: 4)."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps over which the distortion shrinks to its value, for embeddings that start collapsed."""
 
 
 class CorInfoMax(Strict):
@@ -72,7 +74,9 @@ class CorInfoMax(Strict):
     weight: float = Field(1.0, ge=0)
     """Weight of the log-determinants."""
     forgetting: float = Field(0.1, ge=0, lt=1)
-    """Weight of the past in the moving averages."""
+    """Weight of the past in the moving averages (official ImageNet runs: 0.1)."""
+    invariance_weight: float = Field(0.0, ge=0)
+    """Weight of the squared distance between views; 0: the base loss aligns them already."""
 
 
 class EntropyReconstruction(Strict):
@@ -85,6 +89,8 @@ class EntropyReconstruction(Strict):
     """Kappa of the von Mises-Fisher kernel."""
     estimator: Literal["joe", "plug-in"] = "joe"
     """Entropy estimator."""
+    reconstruction_weight: float = Field(1.0, ge=0)
+    """Weight of the reconstruction inside the bound; 0: entropy alone."""
 
 
 class MutualInformation(Strict):
@@ -95,10 +101,12 @@ class MutualInformation(Strict):
     """Weight of the mutual information."""
     form: Literal["exact", "series"] = "exact"
     """Log-determinants with a ridge, or a truncated series."""
-    order: int = Field(4, ge=1)
-    """Terms of the series."""
+    order: int = Field(4, ge=2)
+    """Terms of the series (its first term is zero)."""
     ridge: float = Field(1e-3, gt=0)
     """Added to every covariance's diagonal."""
+    forgetting: float = Field(0.9, ge=0, lt=1)
+    """Weight of the past in the series' moving average of the largest eigenvalue."""
 
 
 Criterion = Annotated[

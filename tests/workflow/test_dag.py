@@ -152,7 +152,7 @@ def test_only_the_base_of_a_changed_method_is_retrained(done: Path) -> None:
     edit(done, "methods", "swav", "continued", "epochs", value=3)
     output = snakemake(done, "-n", "all").stdout
     retrained = re.findall(r"Continuing (\S+): (\S+),", output)
-    assert {base for base, _ in retrained} == {"swav-60"}
+    assert {base for base, _ in retrained} == {"swav-30"}
 
 
 def test_an_unknown_key_stops_before_any_job(done: Path) -> None:
@@ -166,7 +166,7 @@ def test_another_configuration_file_replaces_the_demo_altogether(tmp_path: Path)
     folder = checkout(tmp_path)
     content = yaml.safe_load((folder / "config/demo.yaml").read_text())
     content["name"] = "other"
-    content["bases"] = {"vicreg-60": content["bases"]["vicreg-60"]}
+    content["bases"] = {"vicreg-30": content["bases"]["vicreg-30"]}
     content["tables"] = {}
     (folder / "other.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     jobs = planned(folder, "all", "--configfile", "other.yaml")
