@@ -2,6 +2,7 @@
 
 import os
 import re
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -71,6 +72,10 @@ def process_group(place: Place) -> Iterator[None]:
     dist.init_process_group(backend, rank=place.rank, world_size=place.world_size)
     try:
         yield
+    except BaseException as error:
+        # frames of the failed step hold DDP, which deadlocks if it is freed after its group
+        traceback.clear_frames(error.__traceback__)
+        raise
     finally:
         dist.destroy_process_group()
 
@@ -99,17 +104,13 @@ def from_rank_zero(number: int, place: Place) -> int:
 
 
 def parallel(module: nn.Module, place: Place) -> nn.Module:
-    """The module with gradients averaged over processes; itself if it is alone.
-
-    Buffers are not sent around: BatchNorm, queues and moving averages are fed with the rows of
-    all processes and agree by themselves.
-    """
+    """The module with gradients averaged over processes; itself if it is alone."""
     if place.world_size == 1:
         return module
     from torch.nn.parallel import DistributedDataParallel
 
     devices = [place.device] if place.device.type == "cuda" else None
-    return DistributedDataParallel(module, device_ids=devices, broadcast_buffers=False)
+    return DistributedDataParallel(module, device_ids=devices)
 
 
 def synchronise_batch_norm(module: nn.Module, place: Place) -> nn.Module:

@@ -28,7 +28,7 @@ def same(first: Path, second: Path) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize(("method", "rate"), [("vicreg", 1.0), ("swav", 1.0), ("simsiam", 0.05)])
+@pytest.mark.parametrize(("method", "rate"), [("vicreg", 0.1), ("swav", 1.0), ("simsiam", 0.05)])
 def test_the_loss_goes_down(images, tmp_path, method, rate):
     train(tiny_settings(images, method, epochs=30, learning_rate=rate), tmp_path)
     losses = [row["loss"] for row in history(tmp_path)]

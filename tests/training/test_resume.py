@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from tiny import CRITERION, RESULTS, in_children, tiny_settings, train
+import torch._dynamo  # DDP needs it: 3 s, which forked children then save
+from tiny import CRITERION, RESULTS, in_children, join, tiny_settings, train
 
 from e2mc.config.criteria import CorInfoMax
 from e2mc.errors import E2MCError
@@ -67,7 +68,7 @@ def run_with_kills(settings, folder: Path, processes: int, longest: float) -> in
 )
 def test_killed_many_times(images, tmp_path, save_every_step, method, criterion):
     settings = tiny_settings(images, method, criterion, epochs=12, schedule="cosine")
-    train(settings, tmp_path / "undisturbed")
+    join(in_children(train, settings, tmp_path / "undisturbed", processes=1))
     kills = run_with_kills(settings, tmp_path / "killed", processes=1, longest=0.8)
     assert kills > 0
     assert_same(tmp_path / "undisturbed" / RESULTS[0], tmp_path / "killed" / RESULTS[0])
@@ -75,12 +76,9 @@ def test_killed_many_times(images, tmp_path, save_every_step, method, criterion)
 
 
 def test_two_processes_killed(images, tmp_path, save_every_step):
-    import torch._dynamo  # noqa: F401  # DDP needs it; forked children inherit it
-
-    settings = tiny_settings(images, "simsiam", CRITERION, epochs=8)
-    for child in in_children(train, settings, tmp_path / "undisturbed", processes=2):
-        child.join()
-    kills = run_with_kills(settings, tmp_path / "killed", processes=2, longest=1.5)
+    settings = tiny_settings(images, "simsiam", CRITERION, epochs=5)
+    join(in_children(train, settings, tmp_path / "undisturbed", processes=2))
+    kills = run_with_kills(settings, tmp_path / "killed", processes=2, longest=1.2)
     assert kills > 0
     assert_same(tmp_path / "undisturbed" / RESULTS[0], tmp_path / "killed" / RESULTS[0])
     assert losses(tmp_path / "undisturbed") == losses(tmp_path / "killed")

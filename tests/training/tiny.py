@@ -9,6 +9,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from e2mc.config.criteria import E2MC, Criterion
@@ -76,7 +77,10 @@ def train(settings: TrainSettings, folder: Path, start: Path | None = None) -> P
 def in_children(
     function: Callable[..., object], *arguments: object, processes: int
 ) -> list[BaseProcess]:
-    """Call a function in forked processes, which need not import torch again."""
+    """Call a function in forked processes, which need not import torch again.
+
+    A forked process hangs if it uses the OpenMP threads of its parent, so it has one thread.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -95,10 +99,21 @@ def in_children(
     return children
 
 
+def join(children: list[BaseProcess]) -> None:
+    """Wait for children that must end well, and soon; none is left behind."""
+    for child in children:
+        child.join(60)
+    codes = [child.exitcode for child in children]
+    for child in children:
+        child.kill()
+    assert codes == [0] * len(codes), codes
+
+
 def _child(
     environment: dict[str, str], function: Callable[..., object], *arguments: object
 ) -> None:
-    os.environ.update(environment)
+    os.environ.update(environment, OMP_NUM_THREADS="1")
+    torch.set_num_threads(1)
     if environment["RANK"] != "0":
         sys.stderr = sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     function(*arguments)
