@@ -37,7 +37,9 @@ def locked(path: Path | str, *, wait: bool = True) -> Iterator[None]:
             written.
     """
     path = Path(path)
-    token = json.dumps({"machine": _machine(), "pid": os.getpid(), "token": uuid4().hex})
+    pid = os.getpid()
+    holder = {"machine": _machine(), "pid": pid, "started": _started(pid), "token": uuid4().hex}
+    token = json.dumps(holder)
     _acquire(path, token, wait)
     done = threading.Event()
     heartbeat = threading.Thread(target=_beat, args=(path, done), daemon=True)
@@ -134,7 +136,16 @@ def _alive(holder: str) -> bool | None:
         return True
     except (ValueError, KeyError, TypeError):
         return None
-    return True
+    # the number may have gone to another process since
+    return content.get("started") in (None, _started(content["pid"]))
+
+
+def _started(pid: int) -> str | None:
+    """Start of a process in ticks since boot; None where there is no /proc."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
 
 
 def _machine() -> str:

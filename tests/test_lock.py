@@ -70,6 +70,13 @@ def test_a_dead_process_of_this_machine_loses_the_lock_at_once(tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
+def test_a_process_that_inherited_the_number_does_not_hold_the_lock(tmp_path: Path) -> None:
+    _holder(tmp_path / "run.lock", pid=os.getpid(), started="1")
+    with locked(tmp_path / "run.lock", wait=False):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("content", ["other machine", "unreadable"])
 def test_elsewhere_only_silence_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
