@@ -46,8 +46,7 @@ def train(
 ) -> None:
     """Train a model, going on from the newest state in ``state`` if there is one.
 
-    The three results are written once, at the end. Then the states are deleted; what remains in
-    ``state`` is ``progress.json``.
+    The results are written once, at the end; of ``state`` only ``progress.json`` then remains.
 
     Args:
         settings: all that decides the outcome.
@@ -58,30 +57,31 @@ def train(
         state: run directory; one training at a time.
 
     Raises:
-        E2MCError: unusable data or weights, a loss that is not finite, a second training on the
-            run directory, a full disk.
+        E2MCError: unusable data or weights, a loss not finite, a directory in use, a full disk.
         Interrupted: SIGUSR2 or SIGTERM came; the state is saved.
     """
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
+    _set_up_torch()
     place = find_place()
     lock = run_lock(state) if place.rank == 0 else nullcontext()
     with lock, stop_signals() as stop, process_group(place):
         data = _open_data(settings, place)
         run = build_run(settings, start, place)
         steps = steps_per_epoch(len(data.image_set), data.batch_size, data.drop_last)
-        plan = make_plan(settings, start, len(data.image_set), steps, place)
         resume(run, state, place)
-        if place.rank == 0:
-            print(f"{describe(plan)}\n  first step              {run.step}", flush=True)
-        with reported(_progress(settings, state, run, steps, place)) as progress:
+        plan = make_plan(settings, start, len(data.image_set), steps, place)
+        with reported(_progress(settings, state, run, steps, plan, place)) as progress:
             _train(settings, data, run, steps, state, place, stop, progress)
-            if place.rank == 0:
+            if progress is not None:
                 _write_metrics(settings, start, run, plan, place, history, metrics)
                 _write_model(settings, run, output)
                 remove_states(state)
-            if progress is not None:
                 progress.write("finished")
+
+
+def _set_up_torch() -> None:
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)  # several trainings usually share a machine
+    torch.backends.cudnn.benchmark = True  # as all official scripts; bits repeat on CPUs only
 
 
 def _open_data(settings: TrainSettings, place: Place) -> TrainingViews:
@@ -100,10 +100,12 @@ def _open_data(settings: TrainSettings, place: Place) -> TrainingViews:
 
 
 def _progress(
-    settings: TrainSettings, state: Path, run: Run, steps: int, place: Place
+    settings: TrainSettings, state: Path, run: Run, steps: int, plan: Plan, place: Place
 ) -> Progress | None:
+    """Say what will be done, and where it stands; one process does so for all."""
     if place.rank > 0:
         return None
+    print(f"{describe(plan)}\n  first step              {run.step}", flush=True)
     epochs, batch_size = settings.training.epochs, settings.training.batch_size
     path = state / "progress.json"
     return Progress(path, run.step, epochs * steps, epochs, batch_size, run.restarts)
@@ -129,11 +131,7 @@ def _train(
         rate = learning_rate(training, run.step / steps, training.epochs)
         set_learning_rate(run.optimizer, rate)
         loss, values = _loss(run, network, views, autocast, state)
-        run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        run.scaler.step(run.optimizer)
-        run.scaler.update()
-        run.optimizer.zero_grad()
-        run.step += 1
+        _update(run, loss)
         seconds = time.perf_counter() - last
         run.seconds += seconds
         run.history.add(values, len(views[0]) * place.world_size, seconds, waited)
@@ -195,6 +193,14 @@ def _loss(
             f"weights, or use bfloat16 instead of float16. States saved before it are in {state}."
         ) from error
     return loss, {"loss": loss, **values}
+
+
+def _update(run: Run, loss: Tensor) -> None:
+    run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    run.optimizer.zero_grad()
+    run.step += 1
 
 
 def _write_metrics(

@@ -101,6 +101,17 @@ def test_signal_saves_and_exits_with_its_own_status(images, tmp_path):
     assert 0 < step < 1200
 
 
+def test_signal_to_one_of_two_processes_stops_both(images, tmp_path, save_every_step):
+    settings = tiny_settings(images, "simsiam", epochs=200)
+    children = in_children(train, settings, tmp_path, processes=2)
+    deadline = time.monotonic() + 60
+    while not any(tmp_path.glob("state/*.sha256")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(children[1].pid, signal.SIGTERM)
+    join(children, status=INTERRUPTED_STATUS)
+    assert load_newest_state(tmp_path / "state")[0] < 600
+
+
 def test_stopped_at_a_step_and_resumed(images, tmp_path, monkeypatch):
     settings = tiny_settings(images, criterion=CRITERION)
     train(settings, tmp_path / "undisturbed")

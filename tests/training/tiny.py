@@ -99,14 +99,14 @@ def in_children(
     return children
 
 
-def join(children: list[BaseProcess]) -> None:
-    """Wait for children that must end well, and soon; none is left behind."""
+def join(children: list[BaseProcess], status: int = 0) -> None:
+    """Wait for children that must end soon, with this status; none is left behind."""
     for child in children:
         child.join(60)
     codes = [child.exitcode for child in children]
     for child in children:
         child.kill()
-    assert codes == [0] * len(codes), codes
+    assert codes == [status] * len(codes), codes
 
 
 def _child(
