@@ -18,7 +18,7 @@ from PIL import Image
 
 SIZE = 16
 """Pixels of the images of single digits."""
-TEST_PER_DIGIT = 50
+TEST_PER_DIGIT = 80
 TURNED_PER_CLASS = {"train": 30, "test": 20}
 
 
@@ -34,7 +34,7 @@ class Digits(NamedTuple):
 
 
 def split_digits() -> dict[str, Digits]:
-    """The digits in random order: 50 of each for the test, the other 1,297 for training."""
+    """The digits in random order: 80 of each for the test, the other 997 for training."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
