@@ -78,7 +78,7 @@ def test_killed_many_times(images, tmp_path, save_every_step, method, criterion)
 
 
 def test_two_processes_killed(images, tmp_path, save_every_step):
-    settings = tiny_settings(images, "simsiam", CRITERION, epochs=12)
+    settings = tiny_settings(images, "simsiam", CRITERION, epochs=9)
     join(in_children(train, settings, tmp_path / "undisturbed", processes=2))
     kills = run_with_kills(settings, tmp_path / "killed", processes=2)
     assert kills >= 2
