@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from e2mc.checkpoints import LABEL_LISTS
 from e2mc.config.stages import ImageNetSettings
 from e2mc.data.decode import decode
 from e2mc.data.image_set import ImageSet, LabelledImages, Split
@@ -53,10 +54,7 @@ IMAGENET = Expected(
         "val/n09193705/ILSVRC2012_val_00000002.JPEG": 970,
         "val/n02105855/ILSVRC2012_val_00000003.JPEG": 230,
     },
-    lists={
-        1: "71e82a48ba78252683ae334c4d019ebd5c6e855b9599c1389fbe83eb9549cf17",
-        10: "6d09de11e7bdaf5b1f3b1f249b6183695f97310cdd20f0c03e7235b6b9392091",
-    },
+    lists={percent: source.sha256 for percent, source in LABEL_LISTS.items()},
 )
 """ImageNet-1k, and the lists of google-research/simclr at 383d414."""
 

@@ -1,0 +1,103 @@
+"""The command line turns every mistake into one message and exit status 1."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from e2mc.cli import main
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the demo's data and configuration."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    main(["prepare-demo", "--output", "results/demo/data/prepared.json"])
+    return tmp_path
+
+
+def refused(*arguments: Any) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    assert isinstance(stopped.value.code, str), "a message, hence exit status 1"
+    return stopped.value.code
+
+
+def edit(folder: Path, *keys: str, value: object) -> None:
+    file = folder / "config/demo.yaml"
+    content = yaml.safe_load(file.read_text())
+    section = content
+    for key in keys[:-1]:
+        section = section[key]
+    section[keys[-1]] = value
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def scratch(folder: Path) -> list[Path | str]:
+    out = folder / "out"
+    return [
+        *("pretrain", "--base", "vicreg-30", "--output", out / "model.pth"),
+        *("--history", out / "history.csv", "--metrics", out / "metrics.json"),
+        *("--state", out / "state"),
+    ]
+
+
+def test_an_unknown_verb_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["pretrian"])
+    assert "pretrain" in capsys.readouterr().err
+
+
+def test_the_command_is_installed_and_python_m_is_the_same() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "e2mc", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for verb in (
+        *("prepare-demo", "fetch", "import-checkpoint", "pretrain", "extract", "linear"),
+        *("semisup", "svm", "knn", "compare", "table", "figure", "doctor"),
+    ):
+        assert verb in shown
+
+
+def test_a_misspelt_key_names_the_nearest_one(demo: Path) -> None:
+    edit(demo, "methods", "vicreg", "projectr", value=[8, 8, 8])
+    assert "did you mean 'projector'?" in refused(*scratch(demo))
+
+
+def test_an_empty_class_folder_is_named(demo: Path) -> None:
+    (folder,) = (demo / "results/demo/data/imagenet/train").glob("*3")
+    shutil.rmtree(folder)
+    folder.mkdir()
+    message = refused(*scratch(demo))
+    assert str(folder.relative_to(demo)) in message
+    assert not list((demo / "out").glob("*.pth"))
+
+
+def test_a_truncated_image_is_named(demo: Path) -> None:
+    image = next((demo / "results/demo/data/imagenet/train").glob("*5/*"))
+    image.write_bytes(image.read_bytes()[:200])
+    message = refused(*scratch(demo))
+    assert image.name in message
+    assert not list((demo / "out").glob("*.pth"))
+
+
+def test_a_results_folder_that_cannot_be_written_is_explained(demo: Path) -> None:
+    (demo / "out").write_text("a file in the way")
+    assert "out" in refused(*scratch(demo))
+
+
+def test_a_missing_data_set_says_where_it_was_looked_for(demo: Path) -> None:
+    shutil.rmtree(demo / "results/demo/data/imagenet")
+    assert "results/demo/data/imagenet" in refused(*scratch(demo))
+
+
+def test_an_unfinished_table_is_honestly_empty(demo: Path) -> None:
+    main(["table", "table1", "--csv", "table1.csv", "--tex", "table1.tex"])
+    assert "not evaluated" in (demo / "table1.csv").read_text()
