@@ -36,10 +36,10 @@ def test_small_experiments_make_no_claim_of_time() -> None:
     found = estimate(load_experiment(ROOT / "config/demo.yaml"))
     assert found.gpu_hours is None
     assert found.bytes is None
-    assert found.training_runs == 40
+    assert found.training_runs == 52
     counted = estimate(load_experiment(ROOT / "config/demo.yaml"), {"imagenet": (1297, 500)})
-    models = 3 * (3 + 3 + 3) + 3 * 3 + 10  # three arms of three bases, SwAV's rivals, the grid
-    features = (10 * 1297 + 500) * 256 * 2
+    models = 3 * 3 * 3 + 7 * 3 + 10  # three arms of three bases, seven rivals on SwAV, the grid
+    features = (8 * 1297 + 500) * 256 * 2
     assert counted.bytes == models * features
 
 

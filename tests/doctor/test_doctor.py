@@ -32,7 +32,7 @@ def test_only_an_error_is_a_failure(
 ) -> None:
     monkeypatch.setattr(doctor, "examine", lambda experiment, all_images: [Finding(level, "it")])
     assert run(demo) == status
-    assert capsys.readouterr().out.startswith("demo: 40 training runs")
+    assert capsys.readouterr().out.startswith("demo: 52 training runs")
 
 
 def test_the_demo_is_ready_to_run(

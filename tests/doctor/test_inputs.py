@@ -101,7 +101,7 @@ def _registry(folder: Path, url: object) -> None:
 
 
 def _with_checkpoint(demo: Experiment, checkpoint: str) -> Experiment:
-    base = demo.bases["swav-60"].model_copy(update={"checkpoint": checkpoint})
+    base = demo.bases["swav-30"].model_copy(update={"checkpoint": checkpoint})
     return demo.model_copy(update={"bases": {"swav": base}})
 
 
