@@ -155,6 +155,14 @@ def figure(arguments: Arguments) -> None:
     write_figure(experiment, results(experiment.name), arguments.name, arguments.output)
 
 
+def page(arguments: Arguments) -> None:
+    """Write one page of the HTML report."""
+    from e2mc.reporting.pages import write_page
+
+    experiment = _experiment(arguments)
+    write_page(experiment, results(experiment.name), arguments.name, arguments.output)
+
+
 def summary(arguments: Arguments) -> None:
     """Say where the results are and what they show."""
     from e2mc.files import write_text
@@ -222,6 +230,8 @@ def _parser() -> argparse.ArgumentParser:
     drawing = verb("figure", figure, "config")
     drawing.add_argument("name", help="figure2, figure3, figure4, figure_d1")
     drawing.add_argument("--output", type=Path, nargs="+", required=True, help="one per format")
+    paging = verb("page", page, "config", "output")
+    paging.add_argument("name", help="a table, reproduction, significance, trials, overview")
     verb("summary", summary, "config", "output")
     examining = verb("doctor", doctor, "config")
     examining.add_argument("--all-images", action="store_true", help="decode every image")

@@ -104,6 +104,39 @@ def reproduction_inputs(experiment: Experiment) -> list[Cell]:
     return list(dict.fromkeys(cells))
 
 
+def pages(experiment: Experiment) -> tuple[str, ...]:
+    """The pages of the HTML report."""
+    return (*tables(experiment), "reproduction", *STATISTICS_NAMES, "overview")
+
+
+def page_inputs(experiment: Experiment, page: str) -> list[Cell]:
+    """Evaluations that a page of the HTML report names.
+
+    Raises:
+        E2MCError: this experiment has no page of that name.
+    """
+    if page not in pages(experiment):
+        raise E2MCError(f"no page '{page}'; pages: {', '.join(pages(experiment))}")
+    if page == "reproduction":
+        return reproduction_inputs(experiment)
+    if page in STATISTICS_NAMES:
+        return statistics_inputs(experiment)
+    if page == "overview":
+        cells = reproduction_inputs(experiment) + statistics_inputs(experiment)
+        return list(dict.fromkeys(cells + figure_inputs(experiment, "figure3")))
+    return table_inputs(experiment, page)
+
+
+def trainings(experiment: Experiment) -> list[str]:
+    """What the training of every model behind the overview records about itself."""
+    scratch = [name for name, base in experiment.bases.items() if base.checkpoint is None]
+    cells = page_inputs(experiment, "overview")
+    continued = [cell._asdict() for cell in cells if cell.criterion != "base"]
+    return [layout.SCRATCH_METRICS.format(base=name) for name in scratch] + list(
+        dict.fromkeys(layout.PRETRAIN_METRICS.format(**cell) for cell in continued)
+    )
+
+
 def table_files(experiment: Experiment, table: str) -> list[str]:
     """Files that ``tables.write_table`` reads, relative to the results folder."""
     patterns = [layout.METRICS]
@@ -116,6 +149,18 @@ def figure_files(experiment: Experiment, figure: str) -> list[str]:
     """Files that ``figures.write_figure`` reads, relative to the results folder."""
     pattern = {"figure3": layout.DISTANCES, "figure4": layout.CURVE}.get(figure, layout.EMBEDDINGS)
     return _files(figure_inputs(experiment, figure), [pattern])
+
+
+def page_files(experiment: Experiment, page: str) -> list[str]:
+    """Files that ``pages.write_page`` reads, relative to the results folder."""
+    evaluations = _files(page_inputs(experiment, page), [layout.METRICS])
+    if page == "overview":
+        verdicts = layout.TABLE_CSV.format(table="reproduction")
+        return [layout.SUMMARY, verdicts, *evaluations, *trainings(experiment)]
+    if page in STATISTICS_NAMES:
+        return [layout.STATISTICS.format(name=page), *evaluations]
+    formats = (layout.TABLE_CSV, layout.TABLE_TEX)
+    return [*(name.format(table=page) for name in formats), *evaluations]
 
 
 def statistics_files(experiment: Experiment) -> list[str]:

@@ -123,13 +123,13 @@ def test_pages_need_nothing_but_themselves(checkout: Path, name: str) -> None:
     assert len(found.anchors) == len(set(found.anchors))
     assert not re.search(r"https?://|url\(|@import", text)
     body = unescape(re.sub(r"<style>.*?</style>|<pre>.*?</pre>", "", text, flags=re.DOTALL))
-    assert not re.search(r"\\|\$|\bnan\b|\bNone\b", body), "no LaTeX and no missing value is left"
+    assert not re.search(r"\\|\$|\bnan\b|>None<", body), "no LaTeX and no missing value is left"
 
 
 @pytest.mark.parametrize("name", [*needs.tables(experiment()), "significance", "trials"])
 def test_no_number_is_without_a_link(checkout: Path, name: str) -> None:
     results = page(checkout, name).split("<h2>Evaluations</h2>")[0]
-    values = [cell for cell in Parsed(results).cells if re.match(r"[+−]?\d+\.\d|[+−]0", cell[0])]
+    values = [cell for cell in Parsed(results).cells if re.match(r"[+−]?\d+\.\d\d", cell[0])]
     assert values
     assert [text for text, link in values if not link] == []
 
@@ -149,6 +149,20 @@ def test_the_overview_has_seconds_verdicts_provenance_and_configuration(checkout
     assert cells.index("not comparable at this scale")
     assert "torch" in text, "the packages of the one evaluation with a provenance"
     assert "entropy_weight: 0.01" in text
+
+
+def test_a_base_that_the_paper_does_not_have(tmp_path: Path) -> None:
+    bases = {"own": {"method": "vicreg", "epochs": 5}}
+    settings = experiment(trials=2, bases=bases, tables={"table_d1": "own"})
+    write_results(tmp_path, needs.table_inputs(settings, "table_d1"))
+    for name in ("table1", "table_d1"):
+        csv, tex, html = (tmp_path / f"tables/{name}.{kind}" for kind in ("csv", "tex", "html"))
+        write_table(settings, tmp_path, name, csv, tex)
+        write_page(settings, tmp_path, name, html)
+        text = html.read_text()
+        assert "Evaluations" in text
+        assert "<small>paper" not in text
+        assert "not evaluated" in text or name == "table_d1"
 
 
 def test_a_page_that_the_experiment_does_not_have(tmp_path: Path) -> None:
@@ -191,23 +205,31 @@ def test_the_report_is_one_file_with_every_result(report: Path) -> None:
     embedded += [layout.TABLE_CSV.format(table=name) for name in needs.tables(settings)]
     embedded += [layout.STATISTICS.format(name=name) for name in needs.STATISTICS_NAMES]
     embedded += [layout.FIGURE.format(figure=f, format="png") for f in needs.figures(settings)]
-    start = text.index("var results = ") + len("var results = ")
-    results, _ = json.JSONDecoder().raw_decode(text[start:])
+    script = text.split('<script id="results">')[1].split("</script>")[0]
+    results = json.loads(script.strip().removeprefix("var results = ").removesuffix(";"))
     assert {f"results/synthetic/{name}" for name in embedded} <= set(results)
     assert all(result["data_uri"].startswith("data:") for result in results.values())
     assert all(result["caption"] for result in results.values())
 
+
+FRAME = """<!doctype html><title>waiting</title>
+<style>body { margin: 0 }</style>
+<iframe src="report.html" style="border: 0; width: %dpx; height: %dpx"></iframe>
+<script>onmessage = event => { document.title = event.data }</script>"""
+"""A window of that size: a browser's own window has a least width, beyond that of a phone."""
 
 PROBE = """<script>setTimeout(() => {
   const path = "results/synthetic/report/table1.html";
   app.setView({content: "html", contentPath: results[path].data_uri, resultPath: path});
   setTimeout(() => {
     const frame = document.querySelector("iframe").getBoundingClientRect();
-    document.title = JSON.stringify({
-      width: innerWidth, page: document.documentElement.scrollWidth, frame: frame.width,
-      height: innerHeight, shown: innerHeight - frame.top, menu: document.querySelector("nav").innerText,
+    parent.postMessage(JSON.stringify({
+      width: innerWidth, height: innerHeight, page: document.documentElement.scrollWidth,
+      shown: [frame.width, innerHeight - frame.top],
+      menu: document.querySelector("nav").innerText,
+      bar: document.querySelector("nav h1").nextSibling.scrollWidth,
       fetched: performance.getEntriesByType("resource").map(entry => entry.name),
-    });
+    }), "*");
   }, 1000);
 }, 500);</script>"""
 
@@ -219,30 +241,23 @@ def test_a_browser_shows_it_without_a_network(
     report: Path, tmp_path: Path, width: int, height: int
 ) -> None:
     head, _, tail = report.read_text().rpartition("</body>")
-    probed = tmp_path / "report.html"
-    probed.write_text(f"{head}{PROBE}</body>{tail}")
-    offline = ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}"]
-    size = [f"--window-size={width},{height}", "--virtual-time-budget=10000"]
-    shown = subprocess.run(
-        [
-            str(BROWSER),
-            "--headless",
-            "--no-sandbox",
-            *offline,
-            *size,
-            "--dump-dom",
-            probed.as_uri(),
-        ],
+    (tmp_path / "report.html").write_text(f"{head}{PROBE}</body>{tail}")
+    window = tmp_path / "window.html"
+    window.write_text(FRAME % (width, height))
+    options = ["--headless", "--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    options += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000"]
+    browsed = subprocess.run(
+        [str(BROWSER), *options, "--window-size=1300,1000", "--dump-dom", window.as_uri()],
         capture_output=True,
         text=True,
         timeout=120,
         env={**os.environ, "HOME": str(tmp_path)},
     )
-    title = re.search(r"<title>(\{.*?\})</title>", shown.stdout)
-    assert title, shown.stderr
+    title = re.search(r"<title>(\{.*?\})</title>", browsed.stdout)
+    assert title, browsed.stderr
     seen = json.loads(unescape(title[1]))
     assert [name for name in seen["fetched"] if not name.startswith("data:")] == []
     assert "Tables" in seen["menu"]
     assert seen["page"] <= seen["width"] == width, "nothing sticks out at the side"
-    assert seen["frame"] >= (0.95 if width < 640 else 0.6) * width
-    assert seen["shown"] >= 0.5 * seen["height"]
+    assert seen["shown"][0] >= (0.95 if width < 640 else 0.6) * width
+    assert seen["shown"][1] >= 0.5 * height

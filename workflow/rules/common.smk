@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 from e2mc import layout
 from e2mc.config import parse_experiment, stages
 from e2mc.errors import E2MCError
-from e2mc.files import write_text
+from e2mc.files import digest, write_text
 from e2mc.reporting import needs
 
 # `e2mc` is installed beside this snakemake; that of an activated conda environment goes first.
@@ -30,6 +30,7 @@ wildcard_constraints:
     trial=r"\d+",
     table="|".join((*needs.TABLE_NAMES, "reproduction")),
     figure="|".join(needs.FIGURE_NAMES),
+    page="|".join(needs.pages(experiment)),
 
 
 def start_experiment():
@@ -111,6 +112,16 @@ def table_inputs(wildcards):
 
 def figure_inputs(wildcards):
     return [path(file) for file in needs.figure_files(experiment, wildcards.figure)]
+
+
+def page_inputs(wildcards):
+    return [path(file) for file in needs.page_files(experiment, wildcards.page)]
+
+
+def page_category(wildcards):
+    if wildcards.page == "overview":
+        return "Overview"
+    return "Tests" if wildcards.page in needs.STATISTICS_NAMES else "Tables"
 
 
 def shown(cells):

@@ -8,8 +8,8 @@ rule table:
         csv=report(
             path(layout.TABLE_CSV),
             caption="../report/table.rst",
-            category="Tables",
-            labels={"table": "{table}", "format": "CSV"},
+            category="Tables as CSV",
+            labels={"table": "{table}"},
         ),
         tex=path(layout.TABLE_TEX),
     log:
@@ -30,10 +30,9 @@ rule figure:
     input:
         figure_inputs,
     output:
-        pictures=report(
-            expand(
-                path(layout.FIGURE), format=needs.FIGURE_FORMATS, allow_missing=True
-            ),
+        pdf=expand(path(layout.FIGURE), format="pdf", allow_missing=True),
+        png=report(
+            expand(path(layout.FIGURE), format="png", allow_missing=True),
             caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}"},
@@ -49,7 +48,7 @@ rule figure:
         "Drawing {wildcards.figure}"
     shell:
         "e2mc figure --config {params.config} {wildcards.figure}"
-        " --output {output.pictures} > {log} 2>&1"
+        " --output {output} > {log} 2>&1"
 
 
 for name in TABLES:
@@ -90,3 +89,35 @@ rule summary:
         "Summing up"
     shell:
         "e2mc summary --config {params.config} --output {output.text} > {log} 2>&1"
+
+
+rule page:
+    input:
+        page_inputs,
+    output:
+        page=report(
+            path(layout.PAGE),
+            caption="../report/page.rst",
+            category=page_category,
+            labels={"page": "{page}"},
+        ),
+    log:
+        log_of("report", "page-{page}"),
+    conda:
+        "../../envs/e2mc.yaml"
+    params:
+        config=CONFIG,
+        settings=digest(experiment.model_dump(mode="json")),
+    message:
+        "Page of the report: {wildcards.page}"
+    shell:
+        "e2mc page --config {params.config} {wildcards.page} --output {output.page} > {log} 2>&1"
+
+
+rule report:
+    input:
+        rules.tables.input,
+        rules.figures.input,
+        rules.significance.output,
+        rules.summary.output,
+        expand(path(layout.PAGE), page=needs.pages(experiment)),

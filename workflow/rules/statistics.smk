@@ -2,7 +2,11 @@ rule significance:
     input:
         [path(file) for file in needs.statistics_files(experiment)],
     output:
-        tests=expand(path(layout.STATISTICS), name=needs.STATISTICS_NAMES),
+        tests=report(
+            expand(path(layout.STATISTICS), name=needs.STATISTICS_NAMES),
+            caption="../report/statistics.rst",
+            category="Tests as CSV",
+        ),
     log:
         log_of("statistics", "significance"),
     conda:
