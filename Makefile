@@ -1,14 +1,23 @@
-# Two commands for users: `make demo` and `make test`. Both install what they need into .venv.
+# For users: `make demo`, `make report`, `make test`. Each installs what it needs into .venv.
 PYTHON ?= python3
 CORES ?= all
+EXPERIMENT ?= demo
 bin := .venv/bin
 installed := .venv/installed
 
-.PHONY: demo test test-slow lint format reference benchmarks clean
+.PHONY: demo report test test-slow lint format reference benchmarks clean
 
 demo: $(installed)
 	@$(bin)/snakemake --unlock >/dev/null 2>&1 || true
 	@$(bin)/snakemake all --cores $(CORES) --rerun-incomplete --show-failed-logs --quiet host reason
+
+report: $(installed)
+	@$(bin)/snakemake report --configfile config/$(EXPERIMENT).yaml --cores $(CORES) \
+	  --rerun-incomplete --show-failed-logs --quiet host reason
+	@$(bin)/snakemake report --configfile config/$(EXPERIMENT).yaml --quiet host \
+	  --report-stylesheet workflow/report/report.css --report results/$(EXPERIMENT)/.report.part.html
+	@mv results/$(EXPERIMENT)/.report.part.html results/$(EXPERIMENT)/report.html
+	@echo "results/$(EXPERIMENT)/report.html is complete in itself: open it in a browser."
 
 test: $(installed)
 	$(bin)/python -m pytest -m "not slow"
