@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from e2mc.checkpoints import LABEL_LISTS
-from e2mc.config.stages import ImageNetSettings
+from e2mc.config.settings import ImageNetSettings
 from e2mc.data.decode import decode
 from e2mc.data.image_set import ImageSet, LabelledImages, Split
 from e2mc.data.imagenet import open_imagenet

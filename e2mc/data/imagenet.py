@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from e2mc.config.stages import ImageNetSettings
+from e2mc.config.settings import ImageNetSettings
 from e2mc.data.image_set import ImageSet, Split, require_folder, some
 from e2mc.data.labels import read_list
 from e2mc.errors import E2MCError

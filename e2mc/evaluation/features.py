@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from e2mc.config.stages import Dataset, ExtractSettings
+from e2mc.config.settings import Dataset, ExtractSettings
 from e2mc.data.evaluation_views import Crop, evaluation_batches
 from e2mc.data.image_set import LabelledImages, Split
 from e2mc.data.imagenet import open_imagenet

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from e2mc.config.evaluation import LinearFit
 from e2mc.config.methods import Optimizer
-from e2mc.config.stages import INatSettings
+from e2mc.config.settings import INatSettings
 from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import Features, open_pair

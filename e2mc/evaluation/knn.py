@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from e2mc.config.stages import NeighbourSettings
+from e2mc.config.settings import NeighbourSettings
 from e2mc.evaluation.feature_files import open_pair
 from e2mc.evaluation.neighbours import knn_top1, neighbour_distances
 from e2mc.evaluation.probe import best_device

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from e2mc.config.stages import LinearSettings
+from e2mc.config.settings import LinearSettings
 from e2mc.data.image_set import ImageSet
 from e2mc.data.labels import label_subset
 from e2mc.errors import E2MCError

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from e2mc.config.stages import FineTuneSettings
+from e2mc.config.settings import FineTuneSettings
 from e2mc.data.image_set import ImageSet
 from e2mc.data.imagenet import open_imagenet
 from e2mc.data.labels import label_subset

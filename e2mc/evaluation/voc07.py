@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from e2mc.config.stages import SVMSettings
+from e2mc.config.settings import SVMSettings
 from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import open_pair
 from e2mc.evaluation.results import write_multilabel

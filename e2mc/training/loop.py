@@ -10,7 +10,7 @@ from threading import Event
 import torch
 from torch import Tensor, nn
 
-from e2mc.config.stages import TrainSettings
+from e2mc.config.settings import TrainSettings
 from e2mc.data.imagenet import open_imagenet
 from e2mc.data.views import TrainingViews, steps_per_epoch
 from e2mc.errors import E2MCError

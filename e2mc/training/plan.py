@@ -5,7 +5,7 @@ from typing import Any
 
 from e2mc.config.criteria import E2MC, Criterion
 from e2mc.config.methods import Optimizer, Training
-from e2mc.config.stages import TrainSettings
+from e2mc.config.settings import TrainSettings
 from e2mc.models.heads import read_recipe
 from e2mc.training.distributed import Place
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from e2mc.config.stages import TrainSettings
+from e2mc.config.settings import TrainSettings
 from e2mc.criteria import CRITERIA, Criterion
 from e2mc.errors import E2MCError
 from e2mc.files import digest, sha256

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from e2mc.config.stages import ImageNetSettings
+from e2mc.config.settings import ImageNetSettings
 from e2mc.data.checks import IMAGENET, Expected, check_imagenet, check_inat18, check_voc07
 from e2mc.files import sha256
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from e2mc.config.stages import ImageNetSettings
+from e2mc.config.settings import ImageNetSettings
 from e2mc.data.decode import decode
 from e2mc.data.imagenet import open_imagenet
 from e2mc.data.inat18 import open_inat18

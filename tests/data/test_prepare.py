@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from e2mc.config.experiment import Data, ImageNetData
-from e2mc.config.stages import ImageNetSettings
+from e2mc.config.settings import ImageNetSettings
 from e2mc.data import digits, prepare, scenes
 from e2mc.data.cifar10 import prepare_cifar10
 from e2mc.data.decode import decode

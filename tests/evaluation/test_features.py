@@ -9,7 +9,7 @@ from PIL import Image
 from e2mc.config.evaluation import LinearFit
 from e2mc.config.experiment import Images
 from e2mc.config.methods import Backbone
-from e2mc.config.stages import ExtractSettings, ImageNetSettings
+from e2mc.config.settings import ExtractSettings, ImageNetSettings
 from e2mc.data.evaluation_views import evaluation_batches
 from e2mc.data.imagenet import open_imagenet
 from e2mc.data.sampling import epoch_batches

@@ -12,7 +12,7 @@ from PIL import Image
 from e2mc.config.evaluation import FineTune
 from e2mc.config.experiment import Images
 from e2mc.config.methods import Backbone, Optimizer, Views
-from e2mc.config.stages import FineTuneSettings, ImageNetSettings
+from e2mc.config.settings import FineTuneSettings, ImageNetSettings
 from e2mc.data.evaluation_views import evaluation_batches
 from e2mc.data.image_set import ImageSet
 from e2mc.data.imagenet import open_imagenet

@@ -9,7 +9,7 @@ import torch
 from cached_features import clusters, write_features
 
 from e2mc.config.evaluation import VOC07, INat18, LinearFit, Neighbours
-from e2mc.config.stages import INatSettings, NeighbourSettings, SVMSettings
+from e2mc.config.settings import INatSettings, NeighbourSettings, SVMSettings
 from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.evaluation.inat18 import inat18

@@ -15,7 +15,7 @@ from PIL import Image
 from e2mc.config.criteria import E2MC, Criterion
 from e2mc.config.experiment import Images
 from e2mc.config.methods import Backbone, SimSiam, SwAV, Training, VICReg, Views
-from e2mc.config.stages import ImageNetSettings, TrainSettings
+from e2mc.config.settings import ImageNetSettings, TrainSettings
 from e2mc.training import loop
 
 BACKBONE = Backbone(block="basic", layers=(1, 1, 1, 1), width=2, stem="cifar")
