@@ -40,9 +40,14 @@ def fetch(arguments: Arguments) -> None:
 
 def import_checkpoint(arguments: Arguments) -> None:
     """Turn an official checkpoint into the one layout of this project."""
+    from e2mc.checkpoints import fetch as fetch_checkpoint
     from e2mc.models.official import import_checkpoint as import_official
 
     experiment = _experiment(arguments)
+    checkpoint = experiment.bases[arguments.base].checkpoint
+    if checkpoint is not None and not Path(checkpoint).suffix:
+        # a file placed by hand is held to the same hash as a download
+        fetch_checkpoint(checkpoint, arguments.source.parent)
     settings = stages.import_settings(experiment, arguments.base)
     import_official(
         arguments.source, settings.method, settings.recipe, settings.backbone, arguments.output

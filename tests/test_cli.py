@@ -101,3 +101,22 @@ def test_a_missing_data_set_says_where_it_was_looked_for(demo: Path) -> None:
 def test_an_unfinished_table_is_honestly_empty(demo: Path) -> None:
     main(["table", "table1", "--csv", "table1.csv", "--tex", "table1.tex"])
     assert "trial 0 missing" in (demo / "table1.csv").read_text()
+
+
+def test_a_checkpoint_placed_by_hand_is_held_to_its_hash(demo: Path) -> None:
+    edit(demo, "bases", "vicreg-30", "checkpoint", value="vicreg-1000")
+    registry = demo / "config/checkpoints.csv"
+    lines = registry.read_text().splitlines()
+    fields = lines[1].split(",")
+    fields[lines[0].split(",").index("sha256")] = "0" * 64
+    fields[lines[0].split(",").index("url")] = str(demo / "nowhere.pth")
+    registry.write_text("\n".join([lines[0], ",".join(fields)]) + "\n")
+    placed = demo / "data/checkpoints/vicreg-1000.pth"
+    placed.parent.mkdir(parents=True)
+    placed.write_bytes(b"not the published weights")
+    message = refused(
+        *("import-checkpoint", "--base", "vicreg-30", "--source", placed),
+        *("--output", demo / "vicreg.safetensors"),
+    )
+    assert "sha256" in message
+    assert not (demo / "vicreg.safetensors").exists()
