@@ -77,8 +77,7 @@ def devices(experiment: Experiment) -> Iterator[Finding]:
         yield Finding(
             "warning" if bearable else "error",
             f"no GPU is visible here, and {wish} is made for one",
-            "run on a machine with GPUs, or hand the heavy stages to Slurm: "
-            "snakemake --profile slurm",
+            "run on a machine with GPUs",
         )
 
 
