@@ -44,10 +44,10 @@ def import_checkpoint(arguments: Arguments) -> None:
     from e2mc.models.official import import_checkpoint as import_official
 
     experiment = _experiment(arguments)
-    checkpoint = experiment.bases[arguments.base].checkpoint
-    if checkpoint is not None and not Path(checkpoint).suffix:
+    registered = experiment.bases[arguments.base].registered
+    if registered is not None:
         # a file placed by hand is held to the same hash as a download
-        fetch_checkpoint(checkpoint, arguments.source.parent)
+        fetch_checkpoint(registered, arguments.source.parent)
     settings = stages.import_settings(experiment, arguments.base)
     import_official(
         arguments.source, settings.method, settings.recipe, settings.backbone, arguments.output

@@ -77,6 +77,12 @@ class Base(Strict):
     published: str | None = None
     """The row of the paper it stands for, e.g. `vicreg-1000`."""
 
+    @property
+    def registered(self) -> str | None:
+        """The checkpoint's name in the registry; None for a path, which has a suffix, or none."""
+        named = self.checkpoint is not None and not Path(self.checkpoint).suffix
+        return self.checkpoint if named else None
+
 
 class Ablation(Strict):
     """Table D.2: the E2MC weights on a grid."""

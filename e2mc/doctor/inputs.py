@@ -126,11 +126,11 @@ def checkpoints(experiment: Experiment) -> Iterator[Finding]:
     for name, base in experiment.bases.items():
         if base.checkpoint is None:
             yield Finding("ok", f"{name}: trained from scratch by this experiment")
-        elif Path(base.checkpoint).suffix:
+        elif base.registered is None:
             yield _given(name, Path(base.checkpoint))
         else:
             try:
-                yield _registered(find(base.checkpoint))
+                yield _registered(find(base.registered))
             except E2MCError as error:
                 yield Finding("error", str(error), f"correct bases.{name}.checkpoint")
 

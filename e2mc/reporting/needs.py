@@ -45,7 +45,7 @@ def figures(experiment: Experiment) -> tuple[str, ...]:
 
 
 def table_inputs(experiment: Experiment, table: str) -> list[Cell]:
-    """Evaluations behind one table, empty if the experiment has no such table.
+    """Evaluations behind one table or `reproduction`, empty if the experiment has no such table.
 
     Raises:
         E2MCError: there is no table of that name in the paper.
@@ -65,6 +65,8 @@ def table_inputs(experiment: Experiment, table: str) -> list[Cell]:
         ]
     if table == "table_d2":
         return _table_d2(experiment)
+    if table == "reproduction":
+        return reproduction_inputs(experiment)
     raise E2MCError(f"no table '{table}'; tables: {', '.join(TABLE_NAMES)}")
 
 
@@ -117,8 +119,6 @@ def page_inputs(experiment: Experiment, page: str) -> list[Cell]:
     """
     if page not in pages(experiment):
         raise E2MCError(f"no page '{page}'; pages: {', '.join(pages(experiment))}")
-    if page == "reproduction":
-        return reproduction_inputs(experiment)
     if page in STATISTICS_NAMES:
         return statistics_inputs(experiment)
     if page == "overview":
@@ -166,11 +166,6 @@ def page_files(experiment: Experiment, page: str) -> list[str]:
 def statistics_files(experiment: Experiment) -> list[str]:
     """Files that ``significance.write_statistics`` reads, relative to the results folder."""
     return _files(statistics_inputs(experiment), [layout.METRICS, layout.PREDICTIONS])
-
-
-def reproduction_files(experiment: Experiment) -> list[str]:
-    """Files that ``reproduction.write_reproduction`` reads, relative to the results folder."""
-    return _files(reproduction_inputs(experiment), [layout.METRICS])
 
 
 def linear_protocols(experiment: Experiment) -> tuple[str, ...]:

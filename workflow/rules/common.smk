@@ -73,40 +73,31 @@ def prepared_data(wildcards):
 
 def official_checkpoint(wildcards):
     """Trained here, a file of the user's, or a name in the registry."""
-    source = experiment.bases[wildcards.base].checkpoint
-    if source is None:
-        return path(layout.SCRATCH)
-    return source if Path(source).suffix else layout.FETCHED.format(name=source)
+    base = experiment.bases[wildcards.base]
+    if base.registered is not None:
+        return layout.FETCHED.format(name=base.registered)
+    return base.checkpoint or path(layout.SCRATCH)
+
+
+def share_files(pattern, protocol, percents):
+    return [
+        path(pattern.replace("{protocol}", f"{protocol}-{share}")) for share in percents
+    ]
 
 
 def linear_files(pattern):
-    percents = experiment.evaluation.linear.percents
-    return [
-        path(pattern.replace("{protocol}", f"linear-{percent}")) for percent in percents
-    ]
+    return share_files(pattern, "linear", experiment.evaluation.linear.percents)
 
 
 def semisup_files(pattern):
-    percents = experiment.evaluation.semisup.percents
-    return [
-        path(pattern.replace("{protocol}", f"semisup-{percent}"))
-        for percent in percents
-    ]
+    return share_files(pattern, "semisup", experiment.evaluation.semisup.percents)
 
 
 def model_of(wildcards):
     return path(layout.CHECKPOINT if wildcards.criterion == "base" else layout.MODEL)
 
 
-def table_cells(table):
-    if table == "reproduction":
-        return needs.reproduction_inputs(experiment)
-    return needs.table_inputs(experiment, table)
-
-
 def table_inputs(wildcards):
-    if wildcards.table == "reproduction":
-        return [path(file) for file in needs.reproduction_files(experiment)]
     return [path(file) for file in needs.table_files(experiment, wildcards.table)]
 
 
@@ -131,7 +122,7 @@ def shown(cells):
 
 
 def table_parameters(wildcards):
-    return shown(table_cells(wildcards.table))
+    return shown(needs.table_inputs(experiment, wildcards.table))
 
 
 def figure_parameters(wildcards):
