@@ -22,6 +22,17 @@ include: "workflow/rules/statistics.smk"
 include: "workflow/rules/report.smk"
 
 
+# On a cluster these run beside snakemake: downloads need its network, the others take seconds.
+localrules:
+    prepare_data,
+    fetch_checkpoint,
+    significance,
+    table,
+    figure,
+    page,
+    summary,
+
+
 rule all:
     default_target: True
     input:

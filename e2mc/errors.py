@@ -1,4 +1,7 @@
-"""The one error that the pipeline shows to people."""
+"""The one error that the pipeline shows to people, and the one status that is no error."""
+
+INTERRUPTED_STATUS = 75
+"""Exit status of a stage that was told to stop and has saved its state: `EX_TEMPFAIL`."""
 
 
 class E2MCError(ValueError):

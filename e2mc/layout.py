@@ -44,6 +44,15 @@ PAGE = "report/{page}.html"
 SCRATCH_STATE = ".runs/scratch/{base}"
 STATE = ".runs/{stage}/{base}/{criterion}/trial{trial}"
 LOG = "logs/{stage}/{job}.log"
+JOB = "{base}-{criterion}-trial{trial}"
+"""How the log of a job on one model is named."""
+
+
+def job_folder(log: Path | str) -> Path:
+    """What a cluster knows of the job with this log: ``logs`` becomes ``.runs/jobs``."""
+    log = Path(log)
+    parts = [".runs/jobs" if part == "logs" else part for part in log.parent.parts]
+    return Path(*parts, log.stem)
 
 
 def results(experiment: str) -> Path:

@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from e2mc.config.criteria import Criterion
 from e2mc.config.evaluation import Evaluation
 from e2mc.config.methods import Backbone, Method, Methods, Training
-from e2mc.config.strict import Strict
-from e2mc.errors import E2MCError
+from e2mc.config.strict import Strict, read_mapping, validated
 
 UNTRAINED = ("base", "continued")
 """Criteria that add no term: the checkpoint as it is, and trained on with the base loss alone."""
@@ -50,6 +48,10 @@ class Data(Strict):
     """Share of the training images that `evaluate_on: validation` holds out."""
     workers: int = Field(0, ge=0)
     """Loader processes per training process (`pillow` pipeline)."""
+    corrupt_images: Literal["stop", "skip"] = "stop"
+    """Pre-training on an image that cannot be decoded: `stop` and name it; or `skip`: the next
+    sound image of the data set takes its place, and `corrupt_images` in history.csv counts it.
+    Evaluations always stop: their numbers are of all images."""
 
 
 class Images(Strict):
@@ -142,6 +144,8 @@ class Experiment(Strict):
     """Protocols."""
     tables: Tables = Tables()
     """Single-base tables."""
+    tensorboard: bool = False
+    """Pre-training also writes TensorBoard events: `tensorboard --logdir results/<name>/.runs`."""
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Experiment":
@@ -189,16 +193,7 @@ def parse_experiment(content: Mapping[str, Any], source: str) -> Experiment:
     Raises:
         E2MCError: one line per mistake, each with its dotted key.
     """
-    try:
-        return Experiment.model_validate(content)
-    except ValidationError as error:
-        lines = [f"{source} is not a valid experiment:"]
-        for mistake in error.errors():
-            where = ".".join(str(part) for part in mistake["loc"])
-            message = mistake["msg"].removeprefix("Value error, ")
-            lines.append(f"  {where}: {message}" if where else f"  {message}")
-        lines.append("Every key is explained in config/README.md.")
-        raise E2MCError("\n".join(lines)) from error
+    return validated(Experiment, content, source, "config/README.md")
 
 
 def load_experiment(path: Path | str) -> Experiment:
@@ -207,12 +202,4 @@ def load_experiment(path: Path | str) -> Experiment:
     Raises:
         E2MCError: no such file, not YAML, or not a valid experiment.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise E2MCError(f"cannot read the experiment {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise E2MCError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise E2MCError(f"{path} does not hold a mapping of configuration keys")
-    return parse_experiment(content, str(path))
+    return parse_experiment(read_mapping(path), str(path))

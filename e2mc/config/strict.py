@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from e2mc.errors import E2MCError
 
 
 def _plain(value: Any) -> Any:
@@ -51,6 +55,44 @@ class Strict(BaseModel):
                 default = field.get_default(call_default_factory=True)
                 completed[name] = overlay(default, given[name])
         return completed
+
+
+Model = TypeVar("Model", bound=Strict)
+
+
+def read_mapping(path: Path | str) -> dict[str, Any]:
+    """The content of a YAML file that holds keys and values.
+
+    Raises:
+        E2MCError: no such file, not YAML, or something else than a mapping.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise E2MCError(f"cannot read {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise E2MCError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise E2MCError(f"{path} does not hold a mapping of configuration keys")
+    return content
+
+
+def validated(model: type[Model], content: Any, source: str, manual: str) -> Model:
+    """``content`` as ``model``; ``source`` and ``manual`` name it and its explanation in errors.
+
+    Raises:
+        E2MCError: one line per mistake, each with its dotted key.
+    """
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        lines = [f"{source} is not a valid {model.__name__.lower()}:"]
+        for mistake in error.errors():
+            where = ".".join(str(part) for part in mistake["loc"])
+            message = mistake["msg"].removeprefix("Value error, ")
+            lines.append(f"  {where}: {message}" if where else f"  {message}")
+        lines.append(f"Every key is explained in {manual}.")
+        raise E2MCError("\n".join(lines)) from error
 
 
 def _unknown(key: str, valid: list[str]) -> str:

@@ -5,6 +5,7 @@ A state is two files: ``step-<n>.pt`` and then, as the mark that it is complete,
 never taken for a state, and damage that happens later is noticed.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -16,13 +17,16 @@ from typing import Any
 
 import torch
 
-from e2mc.errors import E2MCError
+from e2mc.errors import INTERRUPTED_STATUS, E2MCError
 from e2mc.files import atomic_write, sha256, write_text
 from e2mc.lock import locked
 
 KEPT = 2
-INTERRUPTED_STATUS = 75
-"""Exit status of an interrupted run: EX_TEMPFAIL of sysexits.h, "try again"."""
+ANY_PROCESSES = "E2MC_ANY_PROCESSES"
+"""Set to 1, this environment variable lets a run go on with another number of processes.
+
+It is neither configuration nor argument, because those would make Snakemake train anew.
+"""
 
 
 class Interrupted(SystemExit):
@@ -114,6 +118,33 @@ def load_state(folder: Path, step: int, map_location: str | torch.device = "cpu"
         raise E2MCError(f"the checksum of {path} is wrong")
     payload: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
     return payload
+
+
+def admit_processes(folder: Path, before: int, now: int) -> None:
+    """Refuse to go on with another number of processes, unless the user asks for it.
+
+    Each step then has the images and views it would have had, a few at the end of an epoch
+    excepted where the data cannot be shared equally. What differs is their division among
+    processes: sums are rounded in another order, so the final weights are near those of an
+    undisturbed run, not equal to them. BatchNorm that is not synchronised sees batches of
+    another size.
+
+    Raises:
+        E2MCError: the numbers differ, and `ANY_PROCESSES` is not set.
+    """
+    if before == now:
+        return
+    differs = (
+        f"the state in {folder} was saved by {before} process(es), this run has {now}. Batches "
+        "and sums are divided among processes, so the final weights will not be, bit for bit, "
+        "those of an undisturbed run"
+    )
+    if os.environ.get(ANY_PROCESSES) != "1":
+        raise E2MCError(
+            f"{differs}. Start it with {before} process(es); or set {ANY_PROCESSES}=1 in the "
+            f"environment to go on all the same; or delete {folder} to begin anew."
+        )
+    print(f"WARNING: {differs} ({ANY_PROCESSES}=1 asked for it)", file=sys.stderr, flush=True)
 
 
 def _path(folder: Path, step: int) -> Path:

@@ -1,15 +1,22 @@
+import atexit
 import fcntl
 import os
 import sys
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+from snakemake_interface_logger_plugins.common import LogEvent
 
 from e2mc import layout
 from e2mc.config import parse_experiment, stages
 from e2mc.errors import E2MCError
+from e2mc.estimate import estimate
 from e2mc.files import digest, write_text
+from e2mc.lock import locked
 from e2mc.reporting import needs
 
 # `e2mc` is installed beside this snakemake; that of an activated conda environment goes first.
@@ -22,6 +29,10 @@ except E2MCError as error:
 
 RESULTS = str(layout.results(experiment.name))
 CONFIG = f"{RESULTS}/{layout.EXPERIMENT}"
+
+
+head = ExitStack()
+atexit.register(head.close)
 
 
 wildcard_constraints:
@@ -49,8 +60,33 @@ def start_experiment():
             f"another snakemake, or a job that one left behind, is at work on {RESULTS}; "
             "wait for it or stop it, then start again"
         ) from None
+    # flock does nothing on some shared file systems: a head on another login node is seen by this
+    try:
+        head.enter_context(locked(f"{RESULTS}/.head", wait=False))
+    except E2MCError as error:
+        raise WorkflowError(f"another snakemake is at work: {error}") from None
     effective = experiment.model_dump(mode="json")
     write_text(CONFIG, yaml.safe_dump(effective, sort_keys=False))
+
+
+tables_of_jobs = count(1)
+
+
+def say_what_it_takes(record):
+    """Log filter: an estimate before the first table of jobs, in a dry run before the last.
+
+    Only a log record tells whether Snakemake is about to run jobs, or to show which ones it would
+    run: the Snakefile is also read by every job, for `--lint`, `--dag`, `--report` and the like.
+    """
+    if getattr(record, "event", None) == LogEvent.RUN_INFO:
+        if next(tables_of_jobs) == (2 if workflow.dryrun else 1):
+            todo = list(workflow.dag.needrun_jobs(exclude_finished=False))
+            logs = {log.removeprefix(f"{RESULTS}/") for job in todo for log in job.log}
+            logger.info(f"{len(todo)} jobs: {estimate(experiment, only=logs)}.")
+    return True
+
+
+logger.addFilter(say_what_it_takes)
 
 
 def say_what_was_found():

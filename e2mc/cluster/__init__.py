@@ -1,0 +1,1 @@
+"""Handing a rule's command to Slurm through submitit, and finding it again."""

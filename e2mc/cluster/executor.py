@@ -1,0 +1,326 @@
+"""A Snakemake executor: jobs go to Slurm through submitit, and are found again.
+
+Snakemake calls `run_job` for every job that is ready and, in a thread of its own,
+`check_active_jobs` every second. Nothing else runs per job, so hundreds of jobs cost the head a
+look at their result files, and Slurm one squeue per interval.
+
+A job's record (`e2mc.cluster.records`) outlives the head. When a new head wants a job that is
+already recorded with the same command, parameters and inputs, it takes that one over, running or
+ended; anything else that still runs under the job's name is cancelled first.
+"""
+
+import os
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import submitit
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+from e2mc.cluster.command import Command
+from e2mc.cluster.queues import ALIVE, LOST, Sighting, is_busy, open_queue
+from e2mc.cluster.records import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    SETTLED,
+    SUBMITTING,
+    Record,
+    fingerprint,
+    read_record,
+)
+from e2mc.cluster.results import outcome, slurm_complaint
+from e2mc.cluster.settings import Cluster, Stage, load_cluster
+from e2mc.errors import E2MCError
+
+
+@dataclass
+class Waiting:
+    """A job that Snakemake waits for."""
+
+    record: Record
+    stage: Stage
+    found: bool = False
+    """Taken over from an earlier head."""
+    cautious: bool = False
+    """Something may still run under its name: look before it is submitted."""
+    gone_since: float | None = None
+    """When it was first seen to have ended without a result."""
+    end: str | None = None
+    """The state it was in then."""
+
+
+class Executor(RemoteExecutor):
+    """Submit or take over, wait, report."""
+
+    def __post_init__(self) -> None:
+        """Read the site's settings; refuse what would only fail after hours."""
+        try:
+            self.cluster = _settings(self.workflow)
+        except E2MCError as error:
+            raise WorkflowError(str(error)) from None
+        if self.workflow.deployment_settings.deployment_method:
+            raise WorkflowError(
+                "software deployment (--sdm) does not reach cluster jobs: activate the environment "
+                "first and start snakemake without it"
+            )
+        # the head may itself be a job: its own place must not become that of its jobs
+        for name in [name for name in os.environ if name.startswith("SLURM_")]:
+            if name != "SLURM_CONF":
+                del os.environ[name]
+        self.queue = open_queue(self.cluster)
+        self.jobs: dict[str, Sighting] | None = None
+        self.asked = float("-inf")
+        self.silent_since: float | None = None
+
+    def run_job(self, job: Any) -> None:
+        """Take the job over from an earlier head, or make it ready to be submitted."""
+        record, stage = self._describe(job)
+        earlier = read_record(record.log)
+        if earlier is not None and _useful(earlier, record, job):
+            self._say(earlier, f"found again as job {earlier.job_id}")
+            waiting = Waiting(earlier, stage, found=True)
+        else:
+            self.workflow.async_run(job.prepare())
+            record.write()
+            waiting = Waiting(record, stage, cautious=earlier is not None)
+        info = SubmittedJobInfo(job, waiting.record.job_id, aux={"waiting": waiting})
+        self.report_job_submission(info)
+
+    async def check_active_jobs(
+        self, active_jobs: list[SubmittedJobInfo]
+    ) -> AsyncGenerator[SubmittedJobInfo, None]:
+        """One look at all jobs; those that go on are given back."""
+        fresh = self._look(active_jobs)
+        for info in active_jobs:
+            if not self._settled(info, fresh):
+                yield info
+
+    def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
+        """Ctrl-C: ask for the end of what this head waits for; states stay on disk."""
+        records = [info.aux["waiting"].record for info in active_jobs if info.aux]
+        submitted = [record for record in records if record.state != SUBMITTING]
+        ids = [record.job_id for record in submitted if record.job_id is not None]
+        if not ids:
+            return
+        self.logger.info(f"Cancelling {len(ids)} jobs ({', '.join(ids)}).")
+        self.queue.cancel(ids)
+        for record in submitted:
+            record.state, record.reason = CANCELLED, "cancelled by Ctrl-C"
+            record.write()
+        self.logger.info("Started again, they go on from the states they have saved.")
+
+    def handle_job_success(self, job: Any) -> None:
+        """Snakemake has recorded the outputs: nobody needs to find this job again."""
+        record = read_record(_log(job))
+        if record is not None:
+            record.state = DONE
+            record.write()
+
+    def print_job_error(self, job_info: SubmittedJobInfo, msg: str | None = None, **_: Any) -> None:
+        """One line instead of Snakemake's description of the rule."""
+        self.logger.error(msg)
+
+    def _describe(self, job: Any) -> tuple[Record, Stage]:
+        rule, log = job.rule.name, _log(job)
+        redirection = f" > {log} 2>&1"
+        command = job.shellcmd.strip()
+        if not command.endswith(redirection):
+            raise WorkflowError(f"rule {rule}: its command must end with `> {{log}} 2>&1`")
+        stage = self.cluster.stages.get(rule)
+        if stage is None:
+            raise WorkflowError(
+                f"rule {rule} has no entry under `stages` in the cluster's settings: {_where(self)}"
+            )
+        command = command.removesuffix(redirection)
+        record = Record(
+            rule=rule,
+            name=_name(log),
+            command=command,
+            fingerprint=fingerprint(command, dict(job.params.items()), [*job.input]),
+            log=log,
+            tasks=stage.processes,
+            gpus=stage.nodes * stage.gpus,
+            nodes=stage.nodes,
+        )
+        return record, stage
+
+    def _look(self, active_jobs: list[SubmittedJobInfo]) -> bool:
+        """Ask the queue if it is time; whether there is an answer."""
+        if not active_jobs or time.monotonic() - self.asked < self.cluster.poll_seconds:
+            return False
+        self.jobs = self.queue.jobs()
+        self.asked = time.monotonic()
+        if self.jobs is None:
+            if self.silent_since is None:
+                self.silent_since = time.monotonic()
+                self.logger.info("Slurm does not answer; waiting until it does.")
+            return False
+        if self.silent_since is not None:
+            self.logger.info("Slurm answers again.")
+            self.silent_since = None
+        return True
+
+    def _settled(self, info: SubmittedJobInfo, fresh: bool) -> bool:
+        """Go on with one job as far as is possible now; whether it has come to its end."""
+        assert info.aux is not None
+        waiting: Waiting = info.aux["waiting"]
+        record = waiting.record
+        if record.state == SUBMITTING:
+            ready = self.jobs is not None and (fresh or not waiting.cautious)
+            return ready and self._submit(info, waiting)
+        result = outcome(record)
+        if result is not None:
+            return self._ended(info, waiting, result.error)
+        if not fresh:
+            return False
+        assert self.jobs is not None
+        sighting = self.jobs.get(record.job_id or "")
+        if sighting is not None and sighting.state in ALIVE:
+            waiting.gone_since = None
+            self._note(record, sighting)
+            return False
+        return self._without_result(info, waiting, sighting)
+
+    def _submit(self, info: SubmittedJobInfo, waiting: Waiting) -> bool:
+        """Submit, once nothing else runs under this name. Whether it was refused."""
+        record = waiting.record
+        others = [job.job_id for job in self._others(record)]
+        if others:
+            self.queue.cancel(others)
+            waiting.cautious = True
+            return False
+        # Slurm takes up to the warning to let a job save its state, and a breath to queue it again
+        saving = max(1.0, self.cluster.warning_seconds * 0.8)
+        work = Command(record.command, str(Path.cwd()), record.log, saving)
+        try:
+            job_id = self.queue.submit(record, waiting.stage, work)
+        except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as e:
+            complaint = str(e).strip().splitlines()[-1]
+            if is_busy(str(e)):
+                self._note_reason(record, complaint)
+                waiting.cautious = True
+                return False
+            return self._fail(info, waiting, f"not accepted: {complaint}")
+        record.job_id, record.state, record.reason = job_id, "PENDING", None
+        record.submitted = time.time()
+        record.write()
+        info.external_jobid = job_id
+        self._say(record, f"submitted as job {job_id}")
+        return False
+
+    def _others(self, record: Record) -> list[Sighting]:
+        """Living jobs of this name: out of date, or submitted by a head that died at once."""
+        folder = str(Path.cwd())
+        return [
+            job
+            for job in (self.jobs or {}).values()
+            if job.state in ALIVE and job.name == record.name and job.folder == folder
+        ]
+
+    def _without_result(
+        self, info: SubmittedJobInfo, waiting: Waiting, sighting: Sighting | None
+    ) -> bool:
+        """It is not in the queue any more; its result may be on the way."""
+        now = time.monotonic()
+        if waiting.gone_since is None:
+            waiting.gone_since = now
+            waiting.end = sighting.state if sighting else None
+        if now - waiting.gone_since < self.cluster.patience_seconds:
+            return False
+        record = waiting.record
+        assert record.job_id is not None
+        ends = self.queue.ends([record.job_id]) or {}
+        state = ends.get(record.job_id) or waiting.end or "GONE"
+        if state.split()[0] in ALIVE:  # accounting lags behind
+            state = waiting.end or "GONE"
+        where = f" on {record.where}" if record.where else ""
+        reason = f"Slurm: {state}{where}"
+        complaint = slurm_complaint(record)
+        if complaint is not None:
+            reason += f" ({complaint})"
+        again = waiting.found or state.split()[0] in LOST
+        if again and record.resubmissions < self.cluster.resubmissions:
+            self._say(record, f"job {record.job_id} is gone, submitting again. {reason}")
+            record.resubmissions += 1
+            record.state, record.reason = SUBMITTING, reason
+            waiting.gone_since, waiting.found, waiting.cautious = None, False, True
+            record.write()
+            return False
+        return self._fail(info, waiting, reason)
+
+    def _ended(self, info: SubmittedJobInfo, waiting: Waiting, error: str | None) -> bool:
+        if error is not None:
+            return self._fail(info, waiting, error)
+        self._say(waiting.record, f"job {waiting.record.job_id} is done")
+        self.report_job_success(info)
+        return True
+
+    def _fail(self, info: SubmittedJobInfo, waiting: Waiting, reason: str) -> bool:
+        record = waiting.record
+        record.state, record.reason = FAILED, reason
+        record.write()
+        job = f"job {record.job_id}, " if record.job_id else ""
+        self.report_job_error(info, msg=f"{record.label} failed: {reason} [{job}log: {record.log}]")
+        return True
+
+    def _note(self, record: Record, sighting: Sighting) -> None:
+        """Keep the record as fresh as a reader of it needs, and say what has changed."""
+        if sighting.restarts > record.restarts:
+            self._say(record, f"job {record.job_id} was queued again by Slurm")
+        elif sighting.state != record.state and sighting.state == "RUNNING":
+            self._say(record, f"job {record.job_id} runs on {sighting.where}")
+        changed = (record.state, record.restarts) != (sighting.state, sighting.restarts)
+        if changed or time.time() - record.seen > 60:
+            record.state, record.restarts = sighting.state, sighting.restarts
+            record.where = sighting.where or record.where
+            record.write()
+
+    def _note_reason(self, record: Record, reason: str) -> None:
+        if record.reason != reason:
+            record.reason = reason
+            record.write()
+            self._say(record, f"waits to be submitted: {reason}")
+
+    def _say(self, record: Record, text: str) -> None:
+        self.logger.info(f"{record.label}: {text}")
+
+
+def _settings(workflow: Any) -> Cluster:
+    given = workflow.executor_settings.settings
+    cluster = load_cluster(given)
+    rules = {rule.name for rule in workflow.rules}
+    unknown = sorted(set(cluster.stages) - rules)
+    if unknown:
+        raise E2MCError(
+            f"{given}: no rule is called {', '.join(unknown)}; rules: {', '.join(sorted(rules))}"
+        )
+    return cluster
+
+
+def _where(executor: Executor) -> str:
+    return str(executor.workflow.executor_settings.settings)
+
+
+def _log(job: Any) -> str:
+    return str(job.log[0])
+
+
+def _name(log: str) -> str:
+    """`demo/pretrain/vicreg-40-e2mc-trial0`: what a person looks for in squeue."""
+    parts = [part for part in Path(log).with_suffix("").parts if part not in ("results", "logs")]
+    return "/".join(parts)
+
+
+def _useful(earlier: Record, wanted: Record, job: Any) -> bool:
+    """Whether an earlier head's job is the wanted one, and runs or has left what is wanted."""
+    if earlier.state in (*SETTLED, SUBMITTING) or earlier.fingerprint != wanted.fingerprint:
+        return False
+    result = outcome(earlier)
+    if result is None:
+        return True
+    return result.error is None and all(Path(file).exists() for file in job.output)

@@ -1,0 +1,58 @@
+"""What a job left behind: submitit's result, and Slurm's last word."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import NamedTuple
+
+from e2mc.cluster.records import Record
+
+
+class Outcome(NamedTuple):
+    """A job that has come to its own end."""
+
+    error: str | None
+    """One line; None: success."""
+
+
+def outcome(record: Record) -> Outcome | None:
+    """The result of all processes of the job; None while one is missing.
+
+    A failure of one process counts at once: the others are killed without a result.
+    """
+    folder = _folder(record)
+    files = [f"{record.job_id}_{task}_result.pkl" for task in range(record.tasks)]
+    try:
+        # listing a folder makes a client of a network file system look again
+        there = set(os.listdir(folder))  # noqa: PTH208
+        results = [pickle.loads((folder / file).read_bytes()) for file in files if file in there]
+    except (OSError, EOFError, pickle.UnpicklingError):
+        return None
+    for kind, value in results:
+        if kind == "error":
+            return Outcome(_last_line(value))
+    return Outcome(None) if len(results) == len(files) else None
+
+
+def slurm_complaint(record: Record) -> str | None:
+    """The last thing that Slurm's daemon wrote into the job's output: a memory limit, say."""
+    for file in sorted(_folder(record).glob("*_log.err")):
+        lines = [
+            line.partition("error: ")[2].strip(" *")
+            for line in file.read_text(errors="replace").splitlines()
+            if line.startswith("slurmstepd: error: ")
+        ]
+        if lines:
+            return lines[-1]
+    return None
+
+
+def _folder(record: Record) -> Path:
+    return record.folder / "submitit" / str(record.job_id)
+
+
+def _last_line(error: str) -> str:
+    """The message of a traceback, without the exception's name."""
+    line = error.strip().splitlines()[-1]
+    name, _, message = line.partition(": ")
+    return message if message and " " not in name else line
