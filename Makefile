@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 bin := .venv/bin
 installed := .venv/installed
 
-.PHONY: demo report test test-slow lint format reference clean
+.PHONY: demo report test test-slow test-cluster test-cluster-slow lint format reference clean
 
 demo: $(installed)
 	@[ -z "$$(ls .snakemake/locks 2>/dev/null)" ] || $(bin)/snakemake --unlock >/dev/null 2>&1
@@ -25,10 +25,17 @@ report: $(installed)
 	@echo "results/$(EXPERIMENT)/report.html is complete in itself: open it in a browser."
 
 test: $(installed)
-	$(bin)/python -m pytest -m "not slow"
+	$(bin)/python -m pytest -m "not slow and not cluster"
 
 test-slow: $(installed)
-	$(bin)/python -m pytest -m slow
+	$(bin)/python -m pytest -m "slow and not cluster"
+
+# A real Slurm on this machine: needs root and Debian or Ubuntu, and is skipped elsewhere.
+test-cluster: $(installed)
+	$(bin)/python -m pytest -m "cluster and not slow" -rs tests/slurm
+
+test-cluster-slow: $(installed)
+	$(bin)/python -m pytest -m "cluster and slow" -rs tests/slurm
 
 lint: $(installed)
 	$(bin)/ruff check .

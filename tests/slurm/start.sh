@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A real Slurm with accounting on one Debian or Ubuntu machine: nodes c1 c2, and g1 g2 with two
 # pretended GPUs each. Root, no systemd. Installs what is missing, starts what is not running;
-# everything lies under $E2MC_SLURM. `stop.sh` ends it.
+# everything lies under $E2MC_SLURM. `stop.sh` ends it. Exit status 77: not on this machine.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 state=${E2MC_SLURM:-/tmp/e2mc-slurm}
@@ -9,6 +9,7 @@ nodes=(c1 c2 g1 g2)
 
 say() { echo "test cluster: $*"; }
 fail() { say "$*" >&2; exit 1; }
+cannot() { say "$*" >&2; exit 77; }
 
 until_ok() { # SECONDS COMMAND...
   local end=$((SECONDS + $1)); shift
@@ -29,14 +30,14 @@ install_packages() {
     command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
   done
   [ ${#missing[@]} -gt 0 ] || return 0
-  command -v apt-get >/dev/null || fail "needs ${missing[*]}, and there is no apt-get to install them"
+  command -v apt-get >/dev/null || cannot "needs ${missing[*]}, and there is no apt-get to install them"
   say "installing ${missing[*]}"
   # The packages' own services stay down: this policy is asked before any is started.
   local policy=/usr/sbin/policy-rc.d
   [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy; chmod +x $policy; trap "rm -f $policy" EXIT; }
   { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
     apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$state/log/apt.log" 2>&1 ||
-    fail "apt-get could not install ${missing[*]}: $(tail -n 1 "$state/log/apt.log")"
+    cannot "apt-get could not install ${missing[*]}: $(tail -n 1 "$state/log/apt.log")"
 }
 
 configure() {
@@ -116,11 +117,11 @@ all_up() {
   [ "$(sinfo -h -N -o '%N %t' | sort -u | grep -cE ' (idle|mix|alloc|comp)$')" = ${#nodes[@]} ]
 }
 
-[ "$(id -u)" = 0 ] || fail "needs root"
-[ -e /etc/debian_version ] || fail "needs Debian or Ubuntu"
+[ "$(id -u)" = 0 ] || cannot "needs root"
+[ -e /etc/debian_version ] || cannot "needs Debian or Ubuntu"
 if [ -e /etc/slurm/slurm.conf ] || [ -L /etc/slurm/slurm.conf ]; then
   [ "$(readlink /etc/slurm/slurm.conf)" = "$state/etc/slurm.conf" ] ||
-    fail "/etc/slurm/slurm.conf belongs to another Slurm, which is left alone"
+    cannot "/etc/slurm/slurm.conf belongs to another Slurm, which is left alone"
 fi
 export SLURM_CONF="$state/etc/slurm.conf"
 mkdir -p "$state"/{etc,run,log,controller,spool,database,dev}
