@@ -1,10 +1,12 @@
 """What an experiment will take: training runs, GPU-hours and bytes, before anything is run."""
 
+from collections.abc import Collection
+from pathlib import Path
 from typing import NamedTuple
 
 from e2mc.config.experiment import Experiment
 from e2mc.data.checks import IMAGENET, INAT18, VOC07
-from e2mc.reporting import needs
+from e2mc.jobs import EVALUATIONS, Job, jobs
 
 _HOURS = {"vicreg": 10.0, "swav": 13.0, "simsiam": 14.0, "er": 10.0, "mi": 10.0}
 _GPUS = 2
@@ -21,48 +23,69 @@ _POOLED_MAP = 4
 
 
 class Estimate(NamedTuple):
-    """What an experiment will take."""
+    """What an experiment, or a part of it, will take."""
 
     training_runs: int
     """Trainings, from scratch or continued."""
     evaluations: int
-    """Results that tables, tests and figures are made from."""
+    """Probes, fine-tunings and SVMs; all shares of the labels are one."""
     gpu_hours: float | None
     """Of the trainings alone, on the paper's GPUs; None: the paper says nothing of this size."""
-    bytes: int | None
-    """Features and weights on disk; None: the number of images is unknown."""
+    feature_bytes: int | None
+    """Cached features on disk; None: the number of images is unknown."""
+    weight_bytes: int
+    """Weights on disk; 0 for small networks."""
+
+    @property
+    def bytes(self) -> int | None:
+        """All that stays on disk; None: the number of images is unknown."""
+        return None if self.feature_bytes is None else self.feature_bytes + self.weight_bytes
 
     def __str__(self) -> str:
         """One sentence."""
         text = f"{self.training_runs} training runs and {self.evaluations} evaluations"
-        if self.gpu_hours is not None:
-            text += f", about {self.gpu_hours:,.0f} GPU-hours of training at the paper's speed"
-        if self.bytes is not None:
-            text += f", {readable(self.bytes)} of features and weights"
+        if self.gpu_hours:
+            text += (
+                f", about {self.gpu_hours:,.0f} GPU-hours of training at the paper's speed "
+                "(evaluation comes on top)"
+            )
+        if self.bytes:
+            text += f", {readable(self.bytes)} on disk"
+        if self.feature_bytes:
+            text += f" ({readable(self.weight_bytes)} of weights, the rest is cached features)"
         return text
 
 
-def estimate(experiment: Experiment, images: dict[str, tuple[int, int]] | None = None) -> Estimate:
+def estimate(
+    experiment: Experiment,
+    images: dict[str, tuple[int, int]] | None = None,
+    only: Collection[str] | None = None,
+) -> Estimate:
     """Estimate from the configuration alone; no file is read.
 
     Args:
-        experiment: what is to be run, as `snakemake all` would run it from nothing.
+        experiment: what is to be run.
         images: data set -> (training, test) images; None: the originals at full scale, else
             unknown. The paper gives no time for evaluations, so they count as none.
+        only: logs of the jobs that are still to be done (`Job.log`); None: all, from nothing.
     """
-    cells = _cells(experiment)
-    models = {(cell.base, cell.criterion, cell.trial) for cell in cells}
-    trained = [model for model in models if model[1] != "base"]
-    scratch = [base for base, one in experiment.bases.items() if one.checkpoint is None]
+    todo = [job for job in jobs(experiment) if only is None or job.log in only]
+    trained = [job for job in todo if job.stage == "pretrain"]
+    scratch = [job for job in todo if job.stage == "scratch"]
     if images is None and experiment.comparable:
         originals = {"imagenet": IMAGENET, "inat18": INAT18, "voc07": VOC07}
         images = {name: (one.train, one.test) for name, one in originals.items()}
-    hours = sum(_hours(experiment, base) for base, _, _ in trained)
+    hours = sum(_hours(experiment, job.base) for job in trained)
+    weighty = [job for job in todo if job.stage in ("import", "pretrain")]
+    methods = [experiment.bases[job.base].method for job in weighty]
     return Estimate(
         training_runs=len(trained) + len(scratch),
-        evaluations=sum(cell.protocol != "embeddings" for cell in cells),
+        evaluations=sum(job.stage in EVALUATIONS for job in todo),
         gpu_hours=hours * _GPUS if experiment.comparable and not scratch else None,
-        bytes=None if images is None else _bytes(experiment, cells, images),
+        feature_bytes=None if images is None else _feature_bytes(experiment, todo, images),
+        weight_bytes=sum(_WEIGHTS.get(method, _WEIGHTS["vicreg"]) for method in methods)
+        if experiment.comparable
+        else 0,
     )
 
 
@@ -75,43 +98,23 @@ def readable(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def _cells(experiment: Experiment) -> set[needs.Cell]:
-    cells = {*needs.reproduction_inputs(experiment), *needs.statistics_inputs(experiment)}
-    for figure in needs.figures(experiment):
-        cells.update(needs.figure_inputs(experiment, figure))
-    return cells
-
-
 def _hours(experiment: Experiment, base: str) -> float:
     epochs = experiment.training(base, scratch=False).epochs
     return _HOURS[experiment.bases[base].method] * epochs / _EPOCHS
 
 
-def _bytes(
-    experiment: Experiment, cells: set[needs.Cell], images: dict[str, tuple[int, int]]
+def _feature_bytes(
+    experiment: Experiment, todo: list[Job], images: dict[str, tuple[int, int]]
 ) -> int:
     evaluation = experiment.evaluation
     vector = experiment.backbone.feature_dimension * _FLOAT16
-    views = {"imagenet": evaluation.linear.views, "inat18": evaluation.inat18.views, "voc07": 1}
-    extracted = {
-        (cell.base, cell.criterion, cell.trial, dataset)
-        for cell in cells
-        if (dataset := _dataset(cell.protocol)) in images
-    }
+    maps = vector * (_POOLED_MAP + evaluation.inat18.pooled)
+    crops = {"imagenet": evaluation.linear.views + 1, "inat18": evaluation.inat18.views}
     total = 0
-    for *_, dataset in extracted:
-        train, test = images[dataset]
-        width = vector * _POOLED_MAP if dataset == "inat18" else vector
-        total += (train * views[dataset] + test) * width
-    if experiment.comparable:
-        trained = {one[:3] for one in extracted if one[1] != "base"}
-        methods = [experiment.bases[base].method for base, *_ in trained]
-        methods += [base.method for base in experiment.bases.values()]
-        total += sum(_WEIGHTS.get(method, _WEIGHTS["vicreg"]) for method in methods)
+    for job in todo:
+        for record in job.records if job.stage == "features" else ():
+            dataset, split = Path(record).parent.name.split("-")
+            train, test = images.get(dataset, (0, 0))
+            count = train * crops.get(dataset, 1) if split == "train" else test
+            total += count * (maps if dataset == "inat18" else vector)
     return total
-
-
-def _dataset(protocol: str) -> str:
-    if protocol in ("inat18", "voc07"):
-        return protocol
-    return "" if protocol.startswith("semisup") else "imagenet"

@@ -106,6 +106,14 @@ def reproduction_inputs(experiment: Experiment) -> list[Cell]:
     return list(dict.fromkeys(cells))
 
 
+def all_inputs(experiment: Experiment) -> list[Cell]:
+    """Everything that tables, tests and figures are made from."""
+    cells = reproduction_inputs(experiment) + statistics_inputs(experiment)
+    for figure in figures(experiment):
+        cells += figure_inputs(experiment, figure)
+    return list(dict.fromkeys(cells))
+
+
 def pages(experiment: Experiment) -> tuple[str, ...]:
     """The pages of the HTML report."""
     return (*tables(experiment), "reproduction", *STATISTICS_NAMES, "overview")

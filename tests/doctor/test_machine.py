@@ -31,12 +31,12 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_free_disk_against_what_is_still_to_be_written(
     paper: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needed = 3_600_000_000_000
+    needed = 3_890_000_000_000
     for free, level in ((needed, "error"), (2 * needed, "ok")):
         monkeypatch.setattr(shutil, "disk_usage", lambda folder, free=free: Usage(free, 0, free))
         writable, room = machine.results_folder(paper, None)
         assert (writable.level, room.level) == ("ok", level)
-        assert "features and weights take 3.6 TB" in room.what
+        assert "features and weights take 3.9 TB" in room.what
         assert bool(room.remedy) == (level == "error")
 
 

@@ -15,6 +15,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from e2mc.config import load_experiment
+from e2mc.estimate import estimate
+from e2mc.jobs import jobs as jobs_of
+
 ROOT = Path(__file__).parents[2]
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 
@@ -79,6 +83,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "e2mc").chmod(0o755)
     run = snakemake(folder, "all")
     assert run.returncode == 0, run.stdout + run.stderr
+    (folder / "screen.txt").write_text(run.stdout + run.stderr)
     return folder
 
 
@@ -103,6 +108,39 @@ def test_every_table_and_the_figures_are_targets_of_their_own() -> None:
     tables = {"table1", "table2", "table3", "table_d1", "table_d2", "reproduction"}
     assert {"all", "figures", *tables} <= set(listed)
     assert planned(ROOT, "--forceall", "table_d1")["table"] == 1
+
+
+@pytest.mark.parametrize("name", ["demo", "paper"])
+def test_the_list_of_jobs_is_the_rules(name: str) -> None:
+    """`e2mc status`, the cost and the estimate go by it."""
+    target = ("all", "--configfile", f"config/{name}.yaml")
+    jobs = jobs_of(load_experiment(ROOT / target[-1]))
+    commands = snakemake(ROOT, "-n", "--forceall", "--printshellcmds", *target).stdout
+    logs = set(re.findall(rf"> results/{name}/(\S+\.log) 2>&1", commands))
+    assert {job.log for job in jobs} == logs
+    summary = snakemake(ROOT, "--summary", *target).stdout.splitlines()
+    outputs = {line.split("\t")[0].removeprefix(f"results/{name}/") for line in summary}
+    assert {file for job in jobs for file in job.outputs} <= outputs
+
+
+ESTIMATE = re.compile(r"^(\d+) jobs: (.*)$", re.MULTILINE)
+
+
+def test_a_dry_run_says_what_it_takes(tmp_path: Path) -> None:
+    paper = ("--configfile", "config/paper.yaml")
+    folder = checkout(tmp_path)
+    ((count, text),) = ESTIMATE.findall(snakemake(folder, "-n", "all", *paper).stdout)
+    assert text == f"{estimate(load_experiment(ROOT / 'config/paper.yaml'))}."
+    assert int(count) == planned(folder, "all", *paper).total()
+    ((_, text),) = ESTIMATE.findall(snakemake(folder, "-n", "table_d1", *paper).stdout)
+    assert "3 training runs and 12 evaluations, about 60 GPU-hours" in text
+    for question in ("--dag", "--lint"):
+        done = snakemake(folder, question)
+        assert not ESTIMATE.search(done.stdout + done.stderr)
+
+
+def test_a_run_says_what_it_takes_once(finished: Path) -> None:
+    assert len(ESTIMATE.findall((finished / "screen.txt").read_text())) == 1
 
 
 def test_nothing_is_to_be_done_twice(done: Path) -> None:

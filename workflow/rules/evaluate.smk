@@ -7,7 +7,7 @@ rule linear:
         predictions=linear_files(layout.PREDICTIONS),
         curves=linear_files(layout.CURVE),
     log:
-        log_of("linear", "{base}-{criterion}-trial{trial}"),
+        log_of("linear", layout.JOB),
     conda:
         "../../envs/e2mc.yaml"
     params:
@@ -30,7 +30,7 @@ rule semisup:
         predictions=semisup_files(layout.PREDICTIONS),
         curves=semisup_files(layout.CURVE),
     log:
-        log_of("semisup", "{base}-{criterion}-trial{trial}"),
+        log_of("semisup", layout.JOB),
     conda:
         "../../envs/e2mc.yaml"
     params:
@@ -54,7 +54,7 @@ rule inat18:
         predictions=path(layout.PREDICTIONS.replace("{protocol}", "inat18")),
         curve=path(layout.CURVE.replace("{protocol}", "inat18")),
     log:
-        log_of("inat18", "{base}-{criterion}-trial{trial}"),
+        log_of("inat18", layout.JOB),
     conda:
         "../../envs/e2mc.yaml"
     params:
@@ -77,7 +77,7 @@ rule voc07:
         metrics=path(layout.METRICS.replace("{protocol}", "voc07")),
         predictions=path(layout.PREDICTIONS.replace("{protocol}", "voc07")),
     log:
-        log_of("voc07", "{base}-{criterion}-trial{trial}"),
+        log_of("voc07", layout.JOB),
     conda:
         "../../envs/e2mc.yaml"
     params:
@@ -100,7 +100,7 @@ rule knn:
         predictions=path(layout.PREDICTIONS.replace("{protocol}", "knn")),
         distances=path(layout.DISTANCES),
     log:
-        log_of("knn", "{base}-{criterion}-trial{trial}"),
+        log_of("knn", layout.JOB),
     conda:
         "../../envs/e2mc.yaml"
     params:

@@ -7,7 +7,7 @@ rule imagenet_features:
         test=path(layout.IMAGENET_TEST),
         embeddings=path(layout.EMBEDDINGS),
     log:
-        log_of("features", "{base}-{criterion}-trial{trial}-imagenet"),
+        log_of("features", f"{layout.JOB}-imagenet"),
     conda:
         "../../envs/e2mc.yaml"
     params:
@@ -32,7 +32,7 @@ rule transfer_features:
         voc07_train=path(layout.VOC07_TRAIN),
         voc07_test=path(layout.VOC07_TEST),
     log:
-        log_of("features", "{base}-{criterion}-trial{trial}-transfer"),
+        log_of("features", f"{layout.JOB}-transfer"),
     conda:
         "../../envs/e2mc.yaml"
     params:

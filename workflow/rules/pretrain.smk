@@ -7,7 +7,7 @@ rule pretrain:
         history=path(layout.HISTORY),
         metrics=path(layout.PRETRAIN_METRICS),
     log:
-        log_of("pretrain", "{base}-{criterion}-trial{trial}"),
+        log_of("pretrain", layout.JOB),
     conda:
         "../../envs/e2mc.yaml"
     params:
