@@ -15,35 +15,13 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
-ROOT = Path(__file__).parents[2]
+from tests.small_experiment import checkout, small_experiment
 
 
 @pytest.fixture(scope="module")
 def experiment() -> dict[str, object]:
-    content = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
-    content["trials"] = 1
-    base = content["bases"]["swav-30"]
-    content["bases"] = {"swav-30": {**base, "criteria": ["continued", "e2mc"]}}
-    content["tables"] = {"table3": "swav-30", "table_d1": "swav-30"}
-    swav = content["methods"]["swav"]
-    swav["scratch"]["epochs"] = 2
-    swav["continued"]["epochs"] = 2
-    evaluation = content["evaluation"]
-    evaluation["linear"] = {"views": 2, "swav": {share: {"epochs": 4} for share in (1, 10, 100)}}
-    evaluation["inat18"] = {"fit": {"epochs": 3, "milestones": [2]}, "views": 2}
-    evaluation["voc07"] = {"costs": [0.1, 1.0]}
-    evaluation["semisup"]["swav"] = {share: {"epochs": 2, "batch_size": 64} for share in (1, 10)}
-    return content
-
-
-def checkout(folder: Path, experiment: dict[str, object]) -> Path:
-    for name in ("workflow", "config", "envs"):
-        shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / "Snakefile", folder)
-    (folder / "config/demo.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False))
-    return folder
+    return small_experiment()
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:

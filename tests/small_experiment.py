@@ -1,0 +1,36 @@
+"""The demo with a single base, few epochs and one trial, in a folder of its own."""
+
+import shutil
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def small_experiment() -> dict[str, object]:
+    """Every stage of the demo, as short as it can be."""
+    content = yaml.safe_load((ROOT / "config/demo.yaml").read_text())
+    content["trials"] = 1
+    base = content["bases"]["swav-30"]
+    content["bases"] = {"swav-30": {**base, "criteria": ["continued", "e2mc"]}}
+    content["tables"] = {"table3": "swav-30", "table_d1": "swav-30"}
+    swav = content["methods"]["swav"]
+    swav["scratch"]["epochs"] = 2
+    swav["continued"]["epochs"] = 2
+    evaluation = content["evaluation"]
+    evaluation["linear"] = {"views": 2, "swav": {share: {"epochs": 4} for share in (1, 10, 100)}}
+    evaluation["inat18"] = {"fit": {"epochs": 3, "milestones": [2]}, "views": 2}
+    evaluation["voc07"] = {"costs": [0.1, 1.0]}
+    evaluation["semisup"]["swav"] = {share: {"epochs": 2, "batch_size": 64} for share in (1, 10)}
+    assert isinstance(content, dict)
+    return content
+
+
+def checkout(folder: Path, experiment: dict[str, object]) -> Path:
+    """A copy of the workflow that `snakemake all` runs this experiment in."""
+    for name in ("workflow", "config", "envs", "slurm"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "Snakefile", folder)
+    (folder / "config/demo.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False))
+    return folder
