@@ -100,8 +100,9 @@ class Features:
         for shard in self.shards:
             if sha256(self.index.parent / shard.file) != shard.sha256:
                 raise E2MCError(
-                    f"{self.index.parent / shard.file} has changed since it was written (its "
-                    "sha256 is not the one in index.json); delete it and extract again"
+                    f"{self.index.parent / shard.file} has changed since it was written, or comes "
+                    "from another model (its sha256 is not the one in index.json); delete it and "
+                    "extract again"
                 )
 
     def _map(self, shard: Shard) -> NDArray[np.float16]:
@@ -166,11 +167,11 @@ def open_features(index: Path | str, *, verify: bool = False) -> Features:
 
 
 def open_pair(train: Path, test: Path) -> tuple[Features, Features]:
-    """The two splits of one data set by one model.
+    """The two splits of one data set by one model, every shard compared with its hash.
 
     Raises:
-        E2MCError: either cannot be opened, or they come from different models, data sets,
-            layers or class lists.
+        E2MCError: either cannot be opened, a shard has changed or been exchanged, or they come
+            from different models, data sets, layers or class lists.
     """
     pair = open_features(train), open_features(test)
     for features, split in zip(pair, ("train", "test"), strict=True):
@@ -190,6 +191,8 @@ def open_pair(train: Path, test: Path) -> tuple[Features, Features]:
                 f"{train} and {test} come from {meaning}{shown}; "
                 "give the two splits of one extraction, or extract the older one again"
             )
+    for features in pair:
+        features.verify()
     return pair
 
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from e2mc.cost import cost
 from e2mc.errors import E2MCError
-from e2mc.files import atomic_write, write_json
+from e2mc.files import atomic_write, digest, write_json
 
 
 class Epoch(NamedTuple):
@@ -45,6 +46,7 @@ def write_classification(
     train_samples: int,
     provenance: Mapping[str, Any],
     history: Sequence[Epoch] = (),
+    spent: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> None:
     """Write a top-1 protocol's results; metrics.json is last and marks them complete.
@@ -62,6 +64,7 @@ def write_classification(
         train_samples: labelled training samples.
         provenance: see `e2mc.files.provenance`.
         history: the epochs, for protocols that have some.
+        spent: see `e2mc.cost`; None: this process since it began.
         more: further entries of metrics.json.
     """
     if history:
@@ -80,7 +83,9 @@ def write_classification(
         classes=classes,
         train_samples=train_samples,
         test_samples=len(names),
+        test_set=digest([list(names), labels.tolist()]),
         **more,
+        cost=cost() if spent is None else spent,
         provenance=provenance,
     )
 
@@ -136,8 +141,10 @@ def write_multilabel(
         classes=len(classes),
         train_samples=train_samples,
         test_samples=len(names),
+        test_set=digest([list(names), labels.tolist()]),
         per_class=dict(zip(classes, per_class, strict=True)),
         **more,
+        cost=cost(),
         provenance=provenance,
     )
 

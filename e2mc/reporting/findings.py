@@ -104,7 +104,7 @@ def spread(cells: pd.DataFrame) -> str:
         evaluated = bool((cells["n"] > 0).any())
         return "a single trial, no standard errors." if evaluated else "nothing is evaluated yet."
     trials = " or ".join(str(n) for n in counts)
-    return rf"mean $\pm$ standard error over {trials} trials."
+    return rf"mean $\pm$ standard error (ddof 1) over {trials} trials."
 
 
 def bold(cells: pd.DataFrame, among: str) -> str:

@@ -162,13 +162,17 @@ def figure_files(experiment: Experiment, figure: str) -> list[str]:
 def page_files(experiment: Experiment, page: str) -> list[str]:
     """Files that ``pages.write_page`` reads, relative to the results folder."""
     evaluations = _files(page_inputs(experiment, page), [layout.METRICS])
+    trained = trainings(experiment) if page == "overview" else []
+    return [*page_sources(page), *evaluations, *trained]
+
+
+def page_sources(page: str) -> list[str]:
+    """What a page shows in another form, relative to the results folder."""
     if page == "overview":
-        verdicts = layout.TABLE_CSV.format(table="reproduction")
-        return [layout.SUMMARY, verdicts, *evaluations, *trainings(experiment)]
+        return [layout.SUMMARY, layout.TABLE_CSV.format(table="reproduction")]
     if page in STATISTICS_NAMES:
-        return [layout.STATISTICS.format(name=page), *evaluations]
-    formats = (layout.TABLE_CSV, layout.TABLE_TEX)
-    return [*(name.format(table=page) for name in formats), *evaluations]
+        return [layout.STATISTICS.format(name=page)]
+    return [name.format(table=page) for name in (layout.TABLE_CSV, layout.TABLE_TEX)]
 
 
 def statistics_files(experiment: Experiment) -> list[str]:

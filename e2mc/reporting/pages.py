@@ -14,6 +14,7 @@ import pandas as pd
 
 from e2mc import layout
 from e2mc.config import Experiment
+from e2mc.errors import E2MCError
 from e2mc.files import read_json, write_text
 from e2mc.reporting import needs
 from e2mc.reporting.accuracies import evaluation
@@ -59,9 +60,13 @@ def write_page(experiment: Experiment, results: Path, name: str, output: Path) -
         output: destination, one HTML file without resources.
 
     Raises:
-        E2MCError: the experiment has no such page, or a result is damaged.
+        E2MCError: the experiment has no such page, what it shows is not written yet, or a result
+            is damaged.
     """
     cells = needs.page_inputs(experiment, name)
+    for file in needs.page_sources(name):
+        if not (results / file).exists():
+            raise E2MCError(f"{results / file} does not exist: write it before its page")
     if name == "overview":
         write_text(output, render(overview(experiment, results)))
         return

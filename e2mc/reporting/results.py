@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from math import isfinite, nan
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -50,18 +50,30 @@ def read_scores(results: Path, cells: Iterable[Cell]) -> pd.DataFrame:
         n (test samples) and note.
 
     Raises:
-        E2MCError: a file is damaged or belongs to another protocol.
+        E2MCError: a file is damaged or belongs to another protocol, or two of one protocol are
+            about different test sets.
     """
-    lines = [(*cell, *_read_score(results, cell)) for cell in cells]
+    lines: list[tuple[Any, ...]] = []
+    first: dict[tuple[str, str], tuple[Path, Any]] = {}
+    for cell in cells:
+        path = results / layout.METRICS.format(**cell._asdict())
+        if not path.exists():
+            lines.append((*cell, nan, nan, 0, f"trial {cell.trial} missing"))
+            continue
+        metrics = read_json(path)
+        lines.append((*cell, *_read_score(path, cell, metrics)))
+        for key in {"test_samples", "test_set"} & set(metrics):
+            other, value = first.setdefault((cell.protocol, key), (path, metrics[key]))
+            if metrics[key] != value:
+                raise E2MCError(
+                    f"{other} and {path} are about different test sets ({key} {value} and "
+                    f"{metrics[key]}): delete what belongs to the older one and run again"
+                )
     columns = ["base", "criterion", "trial", "protocol", "last", "best", "n", "note"]
     return pd.DataFrame(lines, columns=columns)
 
 
-def _read_score(results: Path, cell: Cell) -> tuple[float, float, int, str]:
-    path = results / layout.METRICS.format(**cell._asdict())
-    if not path.exists():
-        return nan, nan, 0, f"trial {cell.trial} missing"
-    metrics = read_json(path)
+def _read_score(path: Path, cell: Cell, metrics: Any) -> tuple[float, float, int, str]:
     try:
         protocol, samples = metrics["protocol"], int(metrics["test_samples"])
         scores = [nan if metrics[key] is None else float(metrics[key]) for key in ("last", "best")]
@@ -83,8 +95,6 @@ def summarise(scores: pd.DataFrame, base: str, criterion: str, protocol: str) ->
     chosen = select(scores, base, criterion, protocol)
     found = chosen[chosen["last"].notna()]
     note = "; ".join(text for text in chosen["note"] if text)
-    if chosen["n"].nunique() > 1 and not note:
-        note = f"test sets differ: {sorted(int(n) for n in chosen['n'].unique())} samples"
     if found.empty:
         return Entry(nan, nan, 0, len(chosen), nan, 0.0, False, note or "not evaluated")
     mean, error, n = mean_and_standard_error(found["last"].to_numpy())

@@ -120,6 +120,15 @@ def test_damaged_and_missing_shards(folder):
         run(folder)
 
 
+def test_a_shard_of_another_backbone_in_the_place_of_ones_own(folder):
+    x, y = clusters(60, 8, 3, 3, seed=5)
+    write_features(folder / "other", x, y, crops=["random"] * 3, shards=4)
+    (folder / "other" / "shard-0001.npy").replace(folder / "train" / "shard-0001.npy")
+    with pytest.raises(E2MCError, match=r"shard-0001.npy has changed .* another model"):
+        run(folder)
+    assert not (folder / "evaluate").exists()
+
+
 def test_no_list_for_the_share(folder):
     with pytest.raises(E2MCError, match=r"data\.imagenet\.lists\.10"):
         run(folder, lists={})

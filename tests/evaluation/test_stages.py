@@ -180,6 +180,25 @@ def test_the_reported_number_is_the_last_and_the_best_is_the_first_of_equals(tmp
     assert lines[0] == {"sample": "a,b", "label": "0", "prediction": "0"}
 
 
+def test_the_test_set_is_known_by_its_names_and_labels(tmp_path):
+    def test_set(names, labels, predictions):
+        write_classification(
+            tmp_path / "knn",
+            names=names,
+            labels=np.array(labels),
+            predictions=np.array(predictions),
+            classes=2,
+            train_samples=9,
+            provenance={},
+        )
+        return json.loads((tmp_path / "knn/metrics.json").read_text())["test_set"]
+
+    one = test_set(["a", "b"], [0, 1], [0, 0])
+    assert one == test_set(["a", "b"], [0, 1], [1, 1])
+    assert one != test_set(["a", "c"], [0, 1], [0, 0])
+    assert one != test_set(["a", "b"], [1, 1], [0, 0])
+
+
 def test_scores_that_are_not_finite_are_named(tmp_path):
     with pytest.raises(E2MCError, match="score of two for cat is nan"):
         write_multilabel(

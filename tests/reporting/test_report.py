@@ -170,6 +170,12 @@ def test_a_page_that_the_experiment_does_not_have(tmp_path: Path) -> None:
         write_page(experiment(), tmp_path, "table9", tmp_path / "page.html")
 
 
+@pytest.mark.parametrize("name", ["table1", "significance", "overview"])
+def test_a_page_before_what_it_shows(tmp_path: Path, name: str) -> None:
+    with pytest.raises(E2MCError, match=r"does not exist: write it before its page"):
+        write_page(experiment(), tmp_path, name, tmp_path / "page.html")
+
+
 def test_text_is_escaped_and_a_link_to_nothing_is_no_link() -> None:
     cells = [Shown("<b>", "here"), Shown("gone", "nowhere")]
     text = render(Page("a & b", [], [Section(groups=[Group([Row(cells, "here")])])]))

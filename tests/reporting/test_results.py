@@ -62,6 +62,18 @@ def test_files_that_are_no_results(tmp_path: Path) -> None:
         read_scores(tmp_path, CELLS[:1])
 
 
+@pytest.mark.parametrize("change", [{"test_samples": 200}, {"test_set": "other"}])
+def test_scores_on_different_test_sets_are_not_averaged(tmp_path: Path, change: object) -> None:
+    write_results(tmp_path, CELLS)
+    paths = [tmp_path / f"evaluate/vicreg-60/e2mc/trial{k}/linear-1/metrics.json" for k in range(3)]
+    for path in paths:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"test_set": "one"}))
+    read_scores(tmp_path, CELLS)
+    paths[2].write_text(json.dumps(json.loads(paths[2].read_text()) | change))
+    with pytest.raises(E2MCError, match=r"trial2/linear-1/metrics.json are about different test"):
+        read_scores(tmp_path, CELLS)
+
+
 def test_clear_means_disjoint_intervals_and_more_than_one_image(tmp_path: Path) -> None:
     write_results(tmp_path, CELLS, lambda c: 50 + c.trial * 0.5 + (c.criterion == "e2mc") * 3)
     scores = read_scores(tmp_path, CELLS)
