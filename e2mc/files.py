@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
-import time
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -16,8 +16,6 @@ from typing import Any
 from uuid import uuid4
 
 from e2mc.errors import E2MCError
-
-STARTED = time.time()
 
 
 @contextmanager
@@ -112,13 +110,19 @@ def provenance(settings: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[
         "packages": {name: _package_version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "machine": platform.platform(),
-        "device": os.environ.get("CUDA_VISIBLE_DEVICES") or "cpu",
-        "slurm_job": os.environ.get("SLURM_JOB_ID"),
-        "wall_seconds": round(time.time() - STARTED, 1),
+        "device": _device(),
     }
 
 
 _PACKAGES = ("e2mc", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow", "pandas")
+
+
+def _device() -> str:
+    """Name of the GPU in use; a process that never used one ran on the CPU."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return "cpu"
+    return str(torch.cuda.get_device_name())
 
 
 def _package_version(name: str) -> str | None:

@@ -22,6 +22,8 @@ Kind = Literal["pooled", "quarters"]
 
 EXPONENT = 0x7C00
 ROWS = 4096
+HEAD = 2**16
+_COST = '"cost": '
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +196,17 @@ def open_pair(train: Path, test: Path) -> tuple[Features, Features]:
     for features in pair:
         features.verify()
     return pair
+
+
+def index_cost(index: Path) -> dict[str, Any]:
+    """The `cost` of an index, from its beginning alone: the names of a million images follow."""
+    with index.open(encoding="utf-8") as stream:
+        head = stream.read(HEAD)
+    at = head.find(_COST)
+    if at < 0:
+        return {}
+    found: dict[str, Any] = json.JSONDecoder().raw_decode(head, at + len(_COST))[0]
+    return found
 
 
 def discard_other_index(index: Path, source: str) -> None:

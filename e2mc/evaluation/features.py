@@ -1,8 +1,10 @@
 """Feature extraction: frozen features of every data set by one model, cached on disk."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from e2mc.config.settings import Dataset, ExtractSettings
+from e2mc.cost import cost
 from e2mc.data.evaluation_views import Crop, evaluation_batches
 from e2mc.data.image_set import LabelledImages, Split
 from e2mc.data.imagenet import open_imagenet
@@ -17,7 +20,7 @@ from e2mc.data.inat18 import open_inat18
 from e2mc.data.voc07 import open_voc07
 from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import Kind, discard_other_index, write_index
-from e2mc.evaluation.shards import collect_shards, receipt, shard_path, write_shard
+from e2mc.evaluation.shards import Shard, collect_shards, receipt, shard_path, write_shard
 from e2mc.files import atomic_write, digest, provenance, sha256
 from e2mc.models.backbone import ResNet, quarter_pool
 from e2mc.models.heads import build_network, read_recipe
@@ -90,10 +93,14 @@ def extract(
         for dataset in settings.datasets
         for split in ("train", "test")
     ]
+    seconds = 0.0
     for job in jobs:
         _write_shards(settings, job, network["backbone"], output, place)
         if place.rank == 0:
-            _write_indices(settings, job, model, checksum, output)
+            shards = _all_shards(job, output)
+            seconds += sum(shard.seconds for shard in next(iter(shards.values())))
+            spent = cost(seconds / place.world_size, place.world_size)
+            _write_indices(settings, job, shards, model, checksum, spent, output)
     if embeddings is not None and place.rank == 0:
         tested = [job.images for job in jobs if job.name == "imagenet-test"]
         images = tested[0] if tested else open_imagenet(settings.imagenet, "test")
@@ -152,18 +159,33 @@ def _write_shards(
         paths = {kind: shard_path(folder, number) for kind, folder in folders.items()}
         if all(receipt(path, job.source) for path in paths.values()):
             continue
+        began = time.perf_counter()
         features = _features(settings, job, backbone, bounds[number], place.device)
+        seconds = time.perf_counter() - began
         for kind, path in paths.items():
-            write_shard(path, features[kind], job.source)
+            write_shard(path, features[kind], job.source, seconds)
         print(f"{job.name}: {bounds[number][1]} of {len(job.images)} images", flush=True)
 
 
+def _all_shards(job: _Job, output: Path) -> dict[Kind, list[Shard]]:
+    """Wait for the shards of other processes."""
+    folders = job.folders(output)
+    return {
+        kind: collect_shards(folder, job.bounds(), job.source) for kind, folder in folders.items()
+    }
+
+
 def _write_indices(
-    settings: ExtractSettings, job: _Job, model: Path, checksum: str, output: Path
+    settings: ExtractSettings,
+    job: _Job,
+    shards: dict[Kind, list[Shard]],
+    model: Path,
+    checksum: str,
+    spent: dict[str, Any],
+    output: Path,
 ) -> None:
-    """Wait for the shards of other processes, then declare the folders complete."""
+    """Declare the folders complete."""
     for kind, folder in job.folders(output).items():
-        shards = collect_shards(folder, job.bounds(), job.source)
         content = {
             "dataset": job.dataset,
             "split": job.split,
@@ -173,12 +195,13 @@ def _write_indices(
             "views": job.crops.count("random"),
             "model_sha256": checksum,
             "source": job.source,
+            "cost": spent,
             "provenance": provenance(settings.model_dump(mode="json"), {"model": model}),
             "classes": job.images.classes,
             "names": job.images.names,
             "labels": job.images.labels.tolist(),
         }
-        write_index(folder / "index.json", content, shards)
+        write_index(folder / "index.json", content, shards[kind])
 
 
 @torch.inference_mode()

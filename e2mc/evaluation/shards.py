@@ -1,13 +1,15 @@
 """Shards of cached features: float16 files of shape (crops, samples, dim), each with a receipt.
 
 The receipt of `shard-0000.npy` is `shard-0000.json`, written after it: what the shard was made
-from, and its hash. A shard without a valid receipt is made again. Nothing here needs torch.
+from, its hash and how long it took. A shard without a valid receipt is made again. Nothing here
+needs torch.
 """
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +23,20 @@ PATIENCE = 3600.0
 
 @dataclass(frozen=True)
 class Shard:
-    """Consecutive samples of all crops in one file."""
+    """Consecutive samples of all crops in one file, and the seconds that one process took."""
 
     file: str
     first: int
     count: int
     sha256: str
+    seconds: float = 0.0
+
+
+class Receipt(NamedTuple):
+    """What is known of a shard that is complete."""
+
+    sha256: str
+    seconds: float
 
 
 def load_shard(path: Path, shape: Sequence[int]) -> NDArray[np.float16]:
@@ -55,22 +65,30 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"shard-{number:04d}.npy"
 
 
-def write_shard(path: Path, array: NDArray[np.float16], source: str) -> None:
-    """Write a shard, then its receipt with the shard's hash and the digest of its ``source``."""
+def write_shard(path: Path, array: NDArray[np.float16], source: str, seconds: float = 0.0) -> None:
+    """Write a shard, then its receipt.
+
+    Args:
+        path: of the shard.
+        array: (crops, samples, dim).
+        source: digest of what it was made from.
+        seconds: it took to make.
+    """
     path.with_suffix(".json").unlink(missing_ok=True)
     with atomic_write(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, array)
-    write_json(path.with_suffix(".json"), {"source": source, "sha256": sha256(path)})
+    written = {"source": source, "sha256": sha256(path), "seconds": round(seconds, 2)}
+    write_json(path.with_suffix(".json"), written)
 
 
-def receipt(path: Path, source: str) -> str | None:
-    """Hash of a shard that is complete, unchanged and made from ``source``; else None."""
+def receipt(path: Path, source: str) -> Receipt | None:
+    """The receipt of a shard that is complete, unchanged and made from ``source``; else None."""
     try:
         content = read_json(path.with_suffix(".json"))
         valid = content["source"] == source and sha256(path) == content["sha256"]
     except (E2MCError, KeyError, TypeError, OSError):
         return None
-    return str(content["sha256"]) if valid else None
+    return Receipt(content["sha256"], content.get("seconds", 0.0)) if valid else None
 
 
 def collect_shards(
@@ -87,14 +105,14 @@ def collect_shards(
     Raises:
         E2MCError: a shard did not come.
     """
-    hashes: dict[int, str] = {}
+    receipts: dict[int, Receipt] = {}
     arrived = time.monotonic()
     while True:
-        for number in set(range(len(bounds))) - set(hashes):
+        for number in set(range(len(bounds))) - set(receipts):
             found = receipt(shard_path(folder, number), source)
             if found is not None:
-                hashes[number], arrived = found, time.monotonic()
-        missing = sorted(set(range(len(bounds))) - set(hashes))
+                receipts[number], arrived = found, time.monotonic()
+        missing = sorted(set(range(len(bounds))) - set(receipts))
         if not missing:
             break
         if time.monotonic() - arrived > patience:
@@ -104,10 +122,10 @@ def collect_shards(
                 "finished shards are kept"
             )
         time.sleep(1)
-    for path in set(folder.glob("shard-*.npy")) - {shard_path(folder, n) for n in hashes}:
+    for path in set(folder.glob("shard-*.npy")) - {shard_path(folder, n) for n in receipts}:
         path.unlink()
         path.with_suffix(".json").unlink(missing_ok=True)
     return [
-        Shard(shard_path(folder, number).name, first, last - first, hashes[number])
+        Shard(shard_path(folder, number).name, first, last - first, *receipts[number])
         for number, (first, last) in enumerate(bounds)
     ]

@@ -16,7 +16,7 @@ from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.evaluation import features as extraction
 from e2mc.evaluation import shards
-from e2mc.evaluation.feature_files import open_features, open_pair
+from e2mc.evaluation.feature_files import index_cost, open_features, open_pair
 from e2mc.evaluation.features import extract
 from e2mc.evaluation.probe import Head, fit_heads
 from e2mc.methods import build_method
@@ -308,3 +308,23 @@ def test_as_many_views_as_epochs_is_the_online_protocol(data, tmp_path):
     # What is left is float16 rounding of the features, 2^-11 of their size.
     np.testing.assert_allclose(fitted(epochs), online, atol=1e-3 * np.abs(online).max())
     assert np.abs(fitted(2) - online).max() > 1e-2 * np.abs(online).max()
+
+
+def test_the_cost_is_that_of_all_shards_whoever_made_them(data, tmp_path, monkeypatch):
+    root, _ = data
+    chosen = settings(root, datasets={"imagenet": VIEWS, "inat18": 1}, inat18_pooled=True)
+    monkeypatch.setattr(extraction, "SHARD_BYTES", 2 * VIEWS * DIM * 5)
+    extract(chosen, root / "model.safetensors", tmp_path)
+    seconds, expected = 0.0, {}
+    for name in ("imagenet-train", "imagenet-test", "inat18-train", "inat18-test"):
+        for number, path in enumerate(sorted(tmp_path.glob(f"{name}*/shard-*.json"))):
+            receipt = json.loads(path.read_text()) | {"seconds": 100.0 + number}
+            path.write_text(json.dumps(receipt))
+            pooled = "pooled" in path.parent.name
+            seconds += 0 if pooled else receipt["seconds"]
+        expected[name] = seconds
+        (tmp_path / name / "index.json").unlink()
+    extract(chosen, root / "model.safetensors", tmp_path)
+    found = {name: index_cost(tmp_path / name / "index.json")["seconds"] for name in expected}
+    assert found == expected
+    assert index_cost(tmp_path / "inat18-test-pooled/index.json")["seconds"] == seconds

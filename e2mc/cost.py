@@ -1,0 +1,75 @@
+"""What a job cost, as it stands in the results that it wrote.
+
+Every record counts from the beginning of its job, so a job that writes several of them, one after
+another, cost what the dearest says.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+_IMPORTED = time.monotonic()
+
+
+def cost(
+    seconds: float | None = None, processes: int = 1, restarts: int | None = None
+) -> dict[str, Any]:
+    """The job up to now, as plain data.
+
+    Args:
+        seconds: wall-clock, over all starts; None: since this process began.
+        processes: that worked together.
+        restarts: how often the job was started again; None: how often Slurm queued it again.
+    """
+    seconds = process_seconds() if seconds is None else seconds
+    gpus = _gpus(processes)
+    if restarts is None:
+        restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    return {
+        "seconds": round(seconds, 1),
+        "processes": processes,
+        "gpus": gpus,
+        "gpu_hours": round(gpus * seconds / 3600, 4),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "restarts": restarts,
+    }
+
+
+def process_seconds() -> float:
+    """Seconds since this process began, which took some of them to import torch."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError):
+        return time.monotonic() - _IMPORTED
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them, in two units at most."""
+    if round(seconds) < 60:
+        return f"{round(seconds)} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
+
+
+def _gpus(processes: int) -> int:
+    """GPUs held: those that Slurm gave to the step, used or not, else those in use.
+
+    CUDA_VISIBLE_DEVICES and SLURM_STEP_GPUS are of no use under Slurm: a process that is bound to
+    its own GPU sees one there, however many its step has.
+    """
+    environment = os.environ
+    if "SLURM_STEP_NUM_TASKS" in environment:
+        on_node = int(environment.get("SLURM_GPUS_ON_NODE", "0"))
+        return on_node * int(environment.get("SLURM_STEP_NUM_NODES", "1"))
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return 0
+    # torchrun says how many processes share a node, and they may share its GPUs
+    together = int(environment.get("LOCAL_WORLD_SIZE", processes))
+    return (processes // together) * min(together, int(torch.cuda.device_count()))

@@ -1,0 +1,82 @@
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from e2mc.cost import cost, duration
+
+SLURM = ("SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_NODES", "SLURM_GPUS_ON_NODE", "SLURM_JOB_ID")
+
+
+@pytest.fixture(autouse=True)
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*SLURM, "SLURM_RESTART_COUNT", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def use_gpus(monkeypatch: pytest.MonkeyPatch, devices: int) -> None:
+    cuda = SimpleNamespace(is_initialized=lambda: devices > 0, device_count=lambda: devices)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+
+
+def test_a_cpu_costs_no_gpu_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_gpus(monkeypatch, 0)
+    assert cost(3600.04, 2, 1) == {
+        **{"seconds": 3600.0, "processes": 2, "gpus": 0, "gpu_hours": 0.0},
+        **{"slurm_job": None, "restarts": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("devices", "processes", "on_each_node", "gpus"),
+    [(1, 1, None, 1), (4, 1, None, 1), (4, 4, 4, 4), (1, 2, 2, 1), (2, 8, 4, 4)],
+    ids=["one", "one of four", "four", "two processes share one", "two nodes, two share each"],
+)
+def test_gpus_in_use(
+    monkeypatch: pytest.MonkeyPatch,
+    devices: int,
+    processes: int,
+    on_each_node: int | None,
+    gpus: int,
+) -> None:
+    use_gpus(monkeypatch, devices)
+    if on_each_node is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(on_each_node))
+    found = cost(1800, processes)
+    assert (found["gpus"], found["gpu_hours"]) == (gpus, gpus / 2)
+
+
+def test_a_slurm_step_costs_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of a process with --gpus-per-task=1 in a step of two nodes with two GPUs."""
+    use_gpus(monkeypatch, 1)
+    for name, value in zip(SLURM, ("4", "2", "2", "17"), strict=True):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SLURM_STEP_GPUS", "0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "3")
+    found = cost(3600, 4)
+    assert (found["gpus"], found["gpu_hours"]) == (4, 4.0)
+    assert (found["slurm_job"], found["restarts"]) == ("17", 3)
+    assert cost(3600, 4, restarts=0)["restarts"] == 0
+    monkeypatch.delenv("SLURM_GPUS_ON_NODE")
+    assert cost(3600, 4)["gpus"] == 0, "a step on a node without GPUs"
+
+
+def test_seconds_count_from_the_start_of_the_process() -> None:
+    code = "from e2mc.cost import cost; print(cost()['seconds'])"
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0 <= float(done.stdout) <= time.monotonic() - began + 0.1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min"), (3569, "59 min"), (3570, "1 h 0 min")),
+        *((12_345, "3 h 26 min"), (86_400, "1 d 0 h"), (200_000, "2 d 7 h")),
+    ],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
