@@ -88,8 +88,10 @@ class Command:
 
     def _remove_torn_pickles(self) -> None:
         """One crash of submitit while it saves would spoil every later requeue of the job."""
-        folder = os.environ.get("SUBMITIT_FOLDER", "").replace("%j", os.environ["SLURM_JOB_ID"])
-        for torn in Path(folder).glob("*.save_tmp"):
+        from submitit import JobEnvironment
+
+        job = JobEnvironment()
+        for torn in Path(os.environ["SUBMITIT_FOLDER"]).glob(f"{job.job_id}_*.save_tmp"):
             torn.unlink(missing_ok=True)
 
 

@@ -31,6 +31,7 @@ from e2mc.cluster.records import (
     SUBMITTING,
     Record,
     fingerprint,
+    job_name,
     read_record,
 )
 from e2mc.cluster.results import outcome, slurm_complaint
@@ -131,15 +132,11 @@ class Executor(RemoteExecutor):
         command = job.shellcmd.strip()
         if not command.endswith(redirection):
             raise WorkflowError(f"rule {rule}: its command must end with `> {{log}} 2>&1`")
-        stage = self.cluster.stages.get(rule)
-        if stage is None:
-            raise WorkflowError(
-                f"rule {rule} has no entry under `stages` in the cluster's settings: {_where(self)}"
-            )
+        stage = self.cluster.stages[rule]
         command = command.removesuffix(redirection)
         record = Record(
             rule=rule,
-            name=_name(log),
+            name=job_name(log),
             command=command,
             fingerprint=fingerprint(command, dict(job.params.items()), [*job.input]),
             log=log,
@@ -294,26 +291,16 @@ def _settings(workflow: Any) -> Cluster:
     given = workflow.executor_settings.settings
     cluster = load_cluster(given)
     rules = {rule.name for rule in workflow.rules}
-    unknown = sorted(set(cluster.stages) - rules)
-    if unknown:
-        raise E2MCError(
-            f"{given}: no rule is called {', '.join(unknown)}; rules: {', '.join(sorted(rules))}"
-        )
+    wanted = {job.rule.name for job in workflow.dag.needrun_jobs() if not job.is_local}
+    for wrong in sorted(set(cluster.stages) - rules):
+        raise E2MCError(f"{given}: stages.{wrong}: no such rule; rules: {', '.join(sorted(rules))}")
+    for missing in sorted(wanted - set(cluster.stages)):
+        raise E2MCError(f"{given}: say under `stages` what a job of {missing} takes")
     return cluster
-
-
-def _where(executor: Executor) -> str:
-    return str(executor.workflow.executor_settings.settings)
 
 
 def _log(job: Any) -> str:
     return str(job.log[0])
-
-
-def _name(log: str) -> str:
-    """`demo/pretrain/vicreg-40-e2mc-trial0`: what a person looks for in squeue."""
-    parts = [part for part in Path(log).with_suffix("").parts if part not in ("results", "logs")]
-    return "/".join(parts)
 
 
 def _useful(earlier: Record, wanted: Record, job: Any) -> bool:

@@ -1,19 +1,21 @@
 """What has become of submitted jobs: asked of Slurm once for all of them, or of this machine."""
 
 import getpass
-import os
 import re
-import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import psutil
 import submitit
 
 from e2mc.cluster.records import Record
 from e2mc.cluster.settings import Cluster, Stage
+from e2mc.errors import E2MCError
+from e2mc.files import read_json
 
 ALIVE = {
     *("PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_FED"),
@@ -94,7 +96,7 @@ class SlurmQueue:
     def submit(self, record: Record, stage: Stage, work: Callable[[], None]) -> str:
         """One sbatch."""
         executor = submitit.SlurmExecutor(
-            record.folder / "submitit" / "%j", stage.timeouts, python=self.cluster.python
+            record.submitit, stage.timeouts, python=self.cluster.python
         )
         place = self.cluster.partitions[stage.partition]
         executor.update_parameters(
@@ -128,14 +130,15 @@ class LocalQueue:
     def jobs(self) -> dict[str, Sighting]:
         """submitit's controllers: a job's id is the number of its process."""
         found = {}
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                words = (process / "cmdline").read_bytes().decode().split("\0")
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, E2MCError):
+                words = process.cmdline()
                 if "submitit.local._local" not in words:
                     continue
-                folder = os.readlink(process / "cwd")  # noqa: PTH115
-                name = Path(words[words.index("submitit.local._local") + 1]).parts[-3]
-                found[process.name] = Sighting(process.name, "RUNNING", name, folder, "", 0)
+                folder = process.cwd()
+                name = read_json(Path(folder, words[-1]).parent / "job.json")["name"]
+                job_id = str(process.pid)
+                found[job_id] = Sighting(job_id, "RUNNING", name, folder, socket.gethostname(), 0)
         return found
 
     def ends(self, job_ids: Iterable[str]) -> dict[str, str]:
@@ -143,14 +146,15 @@ class LocalQueue:
         return dict.fromkeys(job_ids, "FAILED")
 
     def cancel(self, job_ids: Iterable[str]) -> None:
-        """As Slurm does it: a warning to the whole job."""
+        """SIGTERM to the stages: they save what they can and end, and the job with them."""
         for job_id in job_ids:
-            with suppress(ProcessLookupError):
-                os.kill(int(job_id), signal.SIGTERM)
+            with suppress(psutil.Error):
+                for process in psutil.Process(int(job_id)).children(recursive=True):
+                    process.terminate()
 
     def submit(self, record: Record, stage: Stage, work: Callable[[], None]) -> str:
         """One process that starts and watches the job's own."""
-        executor = submitit.LocalExecutor(record.folder / "submitit" / "%j", stage.timeouts)
+        executor = submitit.LocalExecutor(record.submitit, stage.timeouts)
         executor.update_parameters(
             timeout_min=stage.hours * 60,
             tasks_per_node=max(1, stage.gpus),

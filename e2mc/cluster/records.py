@@ -47,6 +47,15 @@ class Record:
         return job_folder(self.log)
 
     @property
+    def submitit(self) -> Path:
+        """Pickles and outputs, their names beginning with the job's id.
+
+        It is there before the job is: with submitit's `%j` a quick job may look for a folder that
+        does not exist yet.
+        """
+        return self.folder / "submitit"
+
+    @property
     def label(self) -> str:
         """Stage and job, as a person would say it."""
         return f"{Path(self.log).parent.name}/{Path(self.log).stem}"
@@ -63,6 +72,12 @@ def read_record(log: Path | str) -> Record | None:
         return Record(**read_json(job_folder(log) / "job.json"))
     except (E2MCError, TypeError):
         return None
+
+
+def job_name(log: str) -> str:
+    """`demo/pretrain/vicreg-40-e2mc-trial0`: what a person looks for in squeue."""
+    parts = [part for part in Path(log).with_suffix("").parts if part not in ("results", "logs")]
+    return "/".join(parts)
 
 
 def fingerprint(command: str, parameters: Mapping[str, Any], inputs: list[str]) -> str:

@@ -2,10 +2,12 @@
 
 import os
 import pickle
-from pathlib import Path
+import re
 from typing import NamedTuple
 
 from e2mc.cluster.records import Record
+
+_COMPLAINT = re.compile(r"^slurmstepd\S*: error: (.*)$", re.MULTILINE)
 
 
 class Outcome(NamedTuple):
@@ -20,7 +22,7 @@ def outcome(record: Record) -> Outcome | None:
 
     A failure of one process counts at once: the others are killed without a result.
     """
-    folder = _folder(record)
+    folder = record.submitit
     files = [f"{record.job_id}_{task}_result.pkl" for task in range(record.tasks)]
     try:
         # listing a folder makes a client of a network file system look again
@@ -36,19 +38,11 @@ def outcome(record: Record) -> Outcome | None:
 
 def slurm_complaint(record: Record) -> str | None:
     """The last thing that Slurm's daemon wrote into the job's output: a memory limit, say."""
-    for file in sorted(_folder(record).glob("*_log.err")):
-        lines = [
-            line.partition("error: ")[2].strip(" *")
-            for line in file.read_text(errors="replace").splitlines()
-            if line.startswith("slurmstepd: error: ")
-        ]
+    for file in sorted(record.submitit.glob(f"{record.job_id}_*_log.err")):
+        lines = _COMPLAINT.findall(file.read_text(errors="replace"))
         if lines:
-            return lines[-1]
+            return str(lines[-1]).strip(" *")
     return None
-
-
-def _folder(record: Record) -> Path:
-    return record.folder / "submitit" / str(record.job_id)
 
 
 def _last_line(error: str) -> str:
