@@ -115,4 +115,5 @@ def _pillow(
     make = partial(random_views, **random._asdict())
     if crop != "random":
         make = partial(fixed_view, sizes=sizes, crop=crop)
-    return load(ViewBatches(image_set, batches, make), 0, workers, device)
+    for made in load(ViewBatches(image_set, batches, make), 0, workers, device):
+        yield made.views

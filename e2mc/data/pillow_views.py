@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from e2mc.config.experiment import Images
-from e2mc.data.decode import decode
+from e2mc.data.decode import decode_sample
 from e2mc.data.draws import Draws, Recipe, draw
 from e2mc.data.image_set import LabelledImages
 from e2mc.errors import E2MCError
@@ -81,18 +81,27 @@ def fixed_view(
     return [functional.center_crop(image, sizes.size)]
 
 
-class ViewBatches(Dataset[list[Tensor] | E2MCError]):
+class MadeViews(NamedTuple):
+    """The views of one batch, and the indices of its corrupt images, which others stand in for."""
+
+    views: list[Tensor]
+    corrupt: list[int]
+
+
+class ViewBatches(Dataset[MadeViews | E2MCError]):
     """Batches of views; one item is one batch, so that a worker hands over whole tensors.
 
-    Items are one (n, 3, size, size) uint8 tensor per view: normalised on the device, they cross
-    from the worker at a quarter of the bytes. Each image is decoded once for all its views. A
-    corrupt image comes back as the error itself: raised in a worker it would reach the user
-    wrapped in a traceback.
+    Items have one (n, 3, size, size) uint8 tensor per view: normalised on the device, they cross
+    from the worker at a quarter of the bytes. Each image is decoded once for all its views. An
+    error comes back as an item: raised in a worker it would reach the user wrapped in a
+    traceback.
 
     Args:
         images: data set.
         batches: indices of the images of each batch.
         make: views of a decoded image, given with its index.
+        skip_corrupt: put the next sound image in the place of a corrupt one, with the random
+            decisions of that place; by default a corrupt image is an error.
     """
 
     def __init__(
@@ -100,21 +109,25 @@ class ViewBatches(Dataset[list[Tensor] | E2MCError]):
         images: LabelledImages,
         batches: Sequence[NDArray[np.int64]],
         make: Callable[[Image.Image, int], list[Image.Image]],
+        skip_corrupt: bool = False,
     ) -> None:
         self.images, self.batches, self.make = images, batches, make
+        self.skip_corrupt = skip_corrupt
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, batch: int) -> list[Tensor] | E2MCError:
+    def __getitem__(self, batch: int) -> MadeViews | E2MCError:
+        views, corrupt = [], []
         try:
-            views = [
-                self.make(decode(self.images.path(index)), index)
-                for index in self.batches[batch].tolist()
-            ]
+            for index in self.batches[batch].tolist():
+                image, found = decode_sample(self.images, index, self.skip_corrupt)
+                views.append(self.make(image, index))
+                if found != index:
+                    corrupt.append(index)
         except E2MCError as error:
             return error
-        return [stacked(view) for view in zip(*views, strict=True)]
+        return MadeViews([stacked(view) for view in zip(*views, strict=True)], corrupt)
 
 
 def stacked(images: Sequence[Image.Image]) -> Tensor:
@@ -125,11 +138,11 @@ def stacked(images: Sequence[Image.Image]) -> Tensor:
 
 def load(
     batches: ViewBatches, first: int, workers: int, device: torch.device
-) -> Iterator[list[Tensor]]:
+) -> Iterator[MadeViews]:
     """Batches from `first` on, in order, on the device.
 
     Raises:
-        E2MCError: an image could not be decoded.
+        E2MCError: an image is missing, or corrupt where that is an error.
     """
     count = len(batches)
     loader = DataLoader(
@@ -145,7 +158,7 @@ def load(
     for item in loader:
         if isinstance(item, E2MCError):
             raise item
-        yield [view.to(device, non_blocking=True) for view in item]
+        yield MadeViews([view.to(device, non_blocking=True) for view in item.views], item.corrupt)
 
 
 def _leave_signals_to_the_parent(worker: int) -> None:

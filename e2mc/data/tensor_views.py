@@ -9,7 +9,7 @@ levels after every operation and its hue to 1/256 of a turn, this pipeline never
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from itertools import groupby
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,35 +18,50 @@ from torch import Tensor
 
 from e2mc.config.experiment import Images
 from e2mc.data.colour import HUE, blend_, gray, hue, solarize
-from e2mc.data.decode import decode
+from e2mc.data.decode import decode_sample
 from e2mc.data.draws import Draws, Recipe, draw
 from e2mc.data.image_set import LabelledImages
 from e2mc.data.resampling import blur, resample, resampling
 from e2mc.errors import E2MCError
 
 
-@lru_cache(maxsize=4)
-def pixels(images: LabelledImages) -> Tensor:
-    """All images of a set, decoded once: (n, height, 3, width) uint8.
+class Pixels(NamedTuple):
+    """Images in memory: (n, height, 3, width) uint8; and the indices of the corrupt ones.
 
     Rows are the outer axis and channels lie between rows and columns, so that both axes can be
     resampled by one batched matrix product each, without a copy between them.
+    """
+
+    levels: Tensor
+    corrupt: NDArray[np.int64]
+
+
+@lru_cache(maxsize=4)
+def pixels(images: LabelledImages, skip_corrupt: bool = False) -> Pixels:
+    """All images of a set, decoded once.
+
+    Args:
+        images: data set.
+        skip_corrupt: let the next sound image stand in for a corrupt one.
 
     Raises:
-        E2MCError: the images differ in size, or one cannot be decoded.
+        E2MCError: the images differ in size, or one is missing, or corrupt where that is an error.
     """
-    first = decode(images.path(0))
+    first, at = decode_sample(images, 0, skip_corrupt)
     array = np.empty((len(images), first.height, 3, first.width), np.uint8)
+    corrupt = []
     for index in range(len(images)):
-        image = decode(images.path(index))
+        image, found = decode_sample(images, index, skip_corrupt)
         if image.size != first.size:
             raise E2MCError(
-                f"the tensor pipeline needs images of one size, but {images.path(index)} has "
-                f"{image.width}x{image.height} pixels and {images.path(0)} has "
+                f"the tensor pipeline needs images of one size, but {images.path(found)} has "
+                f"{image.width}x{image.height} pixels and {images.path(at)} has "
                 f"{first.width}x{first.height}. Set `pipeline: pillow`, or resize the images"
             )
+        if found != index:
+            corrupt.append(index)
         array[index] = np.asarray(image).transpose(0, 2, 1)
-    return torch.from_numpy(array)
+    return Pixels(torch.from_numpy(array), np.array(corrupt, np.int64))
 
 
 class TensorViews:
@@ -55,10 +70,14 @@ class TensorViews:
     Args:
         images: data set; decoded here.
         device: where the images are kept and the views are made.
+        skip_corrupt: let the next sound image stand in for a corrupt one.
     """
 
-    def __init__(self, images: LabelledImages, device: torch.device) -> None:
-        self.pixels = pixels(images).to(device)
+    def __init__(
+        self, images: LabelledImages, device: torch.device, skip_corrupt: bool = False
+    ) -> None:
+        levels, self.corrupt = pixels(images, skip_corrupt)
+        self.levels = levels.to(device)
 
     def __call__(
         self,
@@ -95,7 +114,7 @@ class TensorViews:
 
     def batch(self, indices: NDArray[np.int64]) -> Tensor:
         """Images as (n, height, 3, width) float in [0, 1]."""
-        chosen = self.pixels[torch.from_numpy(indices).to(self.pixels.device)]
+        chosen = self.levels[torch.from_numpy(indices).to(self.levels.device)]
         return chosen.to(torch.float32).div_(255)
 
 

@@ -1,6 +1,7 @@
 """The random views that models are trained on."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -44,6 +45,11 @@ class TrainingViews:
         drop_last: leave out the last, partial step (official SwAV and SimSiam); by default it
             is kept (official VICReg, and every evaluation).
         indices: train on these images only.
+        skip_corrupt: let the next sound image of `image_set` stand in for a corrupt one, and say
+            so; by default a corrupt image is an error.
+
+    Attributes:
+        corrupt: how many images of the step handed out last were corrupt, in this process.
 
     Raises:
         E2MCError: `tensor` pipeline with images of several sizes; a corrupt image.
@@ -62,13 +68,16 @@ class TrainingViews:
         world_size: int = 1,
         drop_last: bool = False,
         indices: NDArray[np.int64] | None = None,
+        skip_corrupt: bool = False,
     ) -> None:
         self.image_set, self.std = image_set, views.normalization_std
         self.recipes = recipes(views, images)
         self.batch_size, self.seed, self.workers, self.device = batch_size, seed, workers, device
         self.rank, self.world_size, self.drop_last = rank, world_size, drop_last
         self.indices = np.arange(len(image_set)) if indices is None else indices
-        self.pipeline = views.pipeline
+        self.pipeline, self.skip_corrupt = views.pipeline, skip_corrupt
+        self.corrupt = 0
+        self._told: set[int] = set()
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[list[Tensor], Tensor]]:
         """Steps of one epoch, from `first_step` on.
@@ -90,23 +99,37 @@ class TrainingViews:
             drop_last=self.drop_last,
         )
         made = self._views(batches, epoch, first_step)
-        for batch, views in zip(batches[first_step:], made, strict=True):
+        for batch, (views, corrupt) in zip(batches[first_step:], made, strict=True):
+            self._tell(corrupt)
             labels = torch.from_numpy(self.image_set.labels[batch]).to(self.device)
             yield [normalised(view, self.std) for view in views], labels
 
     def _views(
         self, batches: list[NDArray[np.int64]], epoch: int, first_step: int
-    ) -> Iterator[list[Tensor]]:
+    ) -> Iterator[tuple[list[Tensor], Sequence[int]]]:
+        """The views of each step, and the indices of its corrupt images."""
         key, numbers = stream(TRAINING, self.seed, epoch), range(len(self.recipes))
         if self.pipeline == "tensor":
             from e2mc.data.tensor_views import TensorViews
 
-            make = TensorViews(self.image_set, self.device)
+            make = TensorViews(self.image_set, self.device, self.skip_corrupt)
             for batch in batches[first_step:]:
-                yield make(batch, self.recipes, key, numbers)
+                corrupt = batch[np.isin(batch, make.corrupt)].tolist()
+                yield make(batch, self.recipes, key, numbers), corrupt
         else:
             from e2mc.data.pillow_views import ViewBatches, load, random_views
 
             make_one = partial(random_views, recipes=self.recipes, key=key, views=numbers)
-            source = ViewBatches(self.image_set, batches, make_one)
+            source = ViewBatches(self.image_set, batches, make_one, self.skip_corrupt)
             yield from load(source, first_step, self.workers, self.device)
+
+    def _tell(self, corrupt: Sequence[int]) -> None:
+        self.corrupt = len(corrupt)
+        for index in set(corrupt) - self._told:
+            print(
+                f"WARNING: cannot decode image {self.image_set.path(index)}: the next one that is "
+                "sound takes its place (data.corrupt_images: skip)",
+                file=sys.stderr,
+                flush=True,
+            )
+        self._told.update(corrupt)
