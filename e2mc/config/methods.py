@@ -99,6 +99,9 @@ class Training(Strict):
     """Linear warm-up from zero before the schedule."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Autocast type of network and base loss; criteria are always computed in float32."""
+    compile: bool = False
+    """torch.compile the trunk: a minute or more at every start, fewer per epoch on a GPU. Rounding
+    differs."""
 
 
 class VICReg(Strict):

@@ -1,7 +1,13 @@
-"""What a stage may see of an experiment: one model per stage, made in `stages.py`."""
+"""What a stage may see of an experiment: one model per stage, made in `stages.py`.
+
+Fields marked `exclude=True` change no result. They are in no dump, so that a change of theirs
+reruns nothing and a saved state stays valid.
+"""
 
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import Field
 
 from e2mc.config.criteria import Criterion
 from e2mc.config.evaluation import VOC07, FineTune, INat18, LinearFit, Neighbours
@@ -40,7 +46,10 @@ class TrainSettings(Strict):
     backbone: Backbone
     images: Images
     data: ImageNetSettings
-    workers: int
+    corrupt_images: Literal["stop", "skip"] = Field(exclude=True)
+    """A run that got somewhere with `stop` has met none: `skip` goes on where it stopped."""
+    tensorboard: bool = Field(exclude=True)
+    workers: int = Field(exclude=True)
     seed: int
 
 
@@ -63,7 +72,7 @@ class ExtractSettings(Strict):
     flip_probability: float
     batch_size: int
     embedding_samples: int
-    workers: int
+    workers: int = Field(exclude=True)
     seed: int
 
 
@@ -95,7 +104,7 @@ class FineTuneSettings(Strict):
     views: Views
     normalization_std: tuple[float, float, float]
     batch_size: int
-    workers: int
+    workers: int = Field(exclude=True)
     seed: int
 
 

@@ -93,6 +93,8 @@ def import_settings(experiment: Experiment, base: str) -> ImportSettings:
     method = experiment.bases[base].method
     recipe = _recipe(experiment, method)
     shape = {key: recipe[key] for key in _SHAPE if key in recipe}
+    if shape.get("queue_length"):
+        shape["views"] = {"full_views": recipe["views"]["full_views"]}
     return ImportSettings(method=method, recipe=shape, backbone=experiment.backbone)
 
 
@@ -124,6 +126,8 @@ def _training(
         backbone=experiment.backbone,
         images=experiment.images,
         data=_imagenet(experiment),
+        corrupt_images=experiment.data.corrupt_images,
+        tensorboard=experiment.tensorboard,
         workers=experiment.data.workers,
         seed=seed_of(experiment, trial),
     )

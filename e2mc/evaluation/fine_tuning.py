@@ -46,6 +46,7 @@ class Run:
 
     Attributes:
         sums: summed loss and number of images of the epoch under way, over all processes.
+        processes: how many it runs on.
         predictions: (test images,), after the last finished epoch.
     """
 
@@ -53,6 +54,7 @@ class Run:
     network: nn.Sequential
     optimizer: LARS
     sums: Tensor
+    processes: int
     history: list[Epoch] = field(default_factory=list)
     step: int = 0
     predictions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
@@ -66,6 +68,7 @@ class Run:
             "sums": self.sums,
             "history": [list(epoch) for epoch in self.history],
             "predictions": self.predictions,
+            "processes": self.processes,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -96,22 +99,27 @@ def build(settings: FineTuneSettings, percent: int, model: Path, classes: int, p
         synchronise_batch_norm(network, place)
     groups = [{"params": list(part.parameters())} for part in network]
     optimizer = build_optimizer(groups, settings.optimizer, learning_rate=0.0)
-    plain = settings.model_dump(mode="json", exclude={"workers", "batch_size", "fits"})
+    plain = settings.model_dump(mode="json", exclude={"batch_size", "fits"})
     fit = settings.fits[percent].model_dump()
-    identity = digest([plain, percent, fit, sha256(model), place.world_size])
+    identity = digest([plain, percent, fit, sha256(model)])
     sums = torch.zeros(2, dtype=torch.float64, device=place.device)
-    return Run(identity, network, optimizer, sums)
+    return Run(identity, network, optimizer, sums, place.world_size)
 
 
 def resume(run: Run, folder: Path, place: Place) -> None:
-    """Go on from the newest complete state of this run, if there is one."""
+    """Go on from the newest complete state of this run, if there is one.
+
+    Raises:
+        E2MCError: it was saved by another number of processes; see
+            `e2mc.training.state.admit_processes`.
+    """
     step, found = 0, states.load_newest_state(folder) if place.rank == 0 else None
     if found is not None and found[1]["identity"] == run.identity:
+        states.admit_processes(folder, found[1]["processes"], run.processes)
         step = found[0]
     elif found is not None:
         print(
-            f"the state in {folder} belongs to another configuration, model or number of "
-            "processes: starting anew",
+            f"the state in {folder} belongs to another configuration or model: starting anew",
             flush=True,
         )
         states.remove_states(folder)

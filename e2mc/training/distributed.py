@@ -94,6 +94,15 @@ def on_any_rank(flags: Sequence[bool], place: Place) -> list[bool]:
     return [bool(flag) for flag in raised.tolist()]
 
 
+def over_ranks(number: int, place: Place) -> int:
+    """The sum of all ranks' numbers, on every rank."""
+    if place.world_size == 1:
+        return number
+    total = torch.tensor(number, dtype=torch.int64, device=place.device)
+    dist.all_reduce(total)
+    return int(total)
+
+
 def from_rank_zero(number: int, place: Place) -> int:
     """Rank 0's number, on every rank."""
     if place.world_size == 1:

@@ -27,15 +27,19 @@ class History:
         self.sums = torch.zeros(0, dtype=torch.float64)
         self.steps = 0
         self.images = 0
+        self.corrupt = 0
         self.seconds = 0.0
         self.waited = 0.0
 
-    def add(self, values: Mapping[str, Tensor], images: int, seconds: float, waited: float) -> None:
+    def add(
+        self, values: Mapping[str, Tensor], images: int, corrupt: int, seconds: float, waited: float
+    ) -> None:
         """One step.
 
         Args:
             values: scalars by column name, the same names in every step.
             images: in the batch over all processes.
+            corrupt: of these, in whose place others stand.
             seconds: the step took.
             waited: of these, for data.
         """
@@ -44,6 +48,7 @@ class History:
         self.sums = stacked if self.steps == 0 else self.sums + stacked
         self.steps += 1
         self.images += images
+        self.corrupt += corrupt
         self.seconds += seconds
         self.waited += waited
 
@@ -54,6 +59,7 @@ class History:
             "epoch": len(self.rows) + 1,
             **dict(zip(self.names, means, strict=True)),
             "learning_rate": learning_rate,
+            "corrupt_images": self.corrupt,
             "images_per_second": self.images / self.seconds,
             "data_wait_share": self.waited / self.seconds,
         }

@@ -8,12 +8,11 @@ from pathlib import Path
 from threading import Event
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from e2mc.config.settings import TrainSettings
 from e2mc.data.imagenet import open_imagenet
 from e2mc.data.views import TrainingViews, steps_per_epoch
-from e2mc.errors import E2MCError
 from e2mc.files import provenance, write_json, write_text
 from e2mc.models import save_model
 from e2mc.models.heads import read_recipe
@@ -22,6 +21,7 @@ from e2mc.training.distributed import (
     Place,
     find_place,
     on_any_rank,
+    over_ranks,
     parallel,
     process_group,
 )
@@ -31,6 +31,8 @@ from e2mc.training.progress import Progress, reported
 from e2mc.training.run import Run, build_run, resume, save
 from e2mc.training.schedule import learning_rate
 from e2mc.training.state import Interrupted, remove_states, run_lock, stop_signals
+from e2mc.training.step import autocast, loss_of, update
+from e2mc.training.tensorboard import Events, written_events
 
 SAVE_SECONDS = 300.0
 """Time between two states: what a kill may cost."""
@@ -69,8 +71,11 @@ def train(
         steps = steps_per_epoch(len(data.image_set), data.batch_size, data.drop_last)
         resume(run, state, place)
         plan = make_plan(settings, start, len(data.image_set), steps, place)
-        with reported(_progress(settings, state, run, steps, plan, place)) as progress:
-            _train(settings, data, run, steps, state, place, stop, progress)
+        with (
+            reported(_progress(settings, state, run, steps, plan, place)) as progress,
+            written_events(settings.tensorboard and place.rank == 0, state, run.step) as events,
+        ):
+            _train(settings, data, run, steps, state, place, stop, progress, events)
             if progress is not None:
                 _write_metrics(settings, start, run, plan, place, history, metrics)
                 _write_model(settings, run, output)
@@ -96,6 +101,7 @@ def _open_data(settings: TrainSettings, place: Place) -> TrainingViews:
         place.rank,
         place.world_size,
         drop_last=settings.method in DROPS_LAST,
+        skip_corrupt=settings.corrupt_images == "skip",
     )
 
 
@@ -120,25 +126,29 @@ def _train(
     place: Place,
     stop: Event,
     progress: Progress | None,
+    events: Events | None,
 ) -> None:
     """All remaining steps; states are saved, and signals heeded, between two of them."""
     training = settings.training
-    network, autocast = parallel(run.module, place), _autocast(training.precision, place.device)
+    network, precision = parallel(run.module, place), autocast(training.precision, place.device)
     saved = last = time.perf_counter()
     for views in _batches(data, run.step, steps, training.epochs):
         waited = time.perf_counter() - last
         torch.manual_seed(run.step)  # whatever draws numbers draws the same after a resume
         rate = learning_rate(training, run.step / steps, training.epochs)
         set_learning_rate(run.optimizer, rate)
-        loss, values = _loss(run, network, views, autocast, state)
-        _update(run, loss)
+        loss, values = loss_of(run, network, views, precision, state)
+        update(run, loss)
+        corrupt = over_ranks(data.corrupt, place) if data.skip_corrupt else 0
         seconds = time.perf_counter() - last
         run.seconds += seconds
-        run.history.add(values, len(views[0]) * place.world_size, seconds, waited)
+        run.history.add(values, len(views[0]) * place.world_size, corrupt, seconds, waited)
         if run.step % steps == 0:
             run.history.end_epoch(rate)
         if progress is not None:
             progress.update(run.step, len(run.history.rows), loss)
+        if events is not None:
+            events.add(run.step, values, rate)
         due = time.perf_counter() - saved >= SAVE_SECONDS
         stopping, due = on_any_rank((stop.is_set(), due), place)
         if stopping or due:
@@ -155,52 +165,6 @@ def _batches(data: TrainingViews, first: int, steps: int, epochs: int) -> Iterat
     for epoch in range(first // steps, epochs):
         for views, _ in data.epoch(epoch, max(first - epoch * steps, 0)):
             yield [view.contiguous(memory_format=torch.channels_last) for view in views]
-
-
-def _autocast(precision: str, device: torch.device) -> torch.autocast:
-    if precision == "float16" and device.type == "cpu":
-        print("  float16 needs a GPU: this run uses bfloat16", flush=True)
-        precision = "bfloat16"
-    enabled = precision != "float32"
-    dtype = getattr(torch, precision) if enabled else torch.bfloat16
-    return torch.autocast(device.type, dtype, enabled=enabled)
-
-
-def _loss(
-    run: Run, network: nn.Module, views: list[Tensor], autocast: torch.autocast, state: Path
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss with gradient, and the scalars of the history.
-
-    All processes see the same loss, so that all of them stop when it is not finite.
-    """
-    with autocast:
-        made = network(views)
-    loss, values = made.loss, dict(made.terms)
-    try:
-        if run.criterion is not None:
-            everything = run.criterion.all_views
-            shown = made.embeddings if everything else made.embeddings[: run.module.full_views]
-            terms = run.criterion.terms(shown)
-            values |= terms
-            loss = loss + run.criterion.weigh(terms)
-        if not torch.isfinite(loss):
-            raise ValueError("the loss is not finite")
-    except ValueError as error:
-        shown_terms = {"base loss": made.loss, **values}
-        found = ", ".join(f"{name} {value.item():.4g}" for name, value in shown_terms.items())
-        raise E2MCError(
-            f"step {run.step + 1}: {error}; {found}. Lower the learning rate or the criterion's "
-            f"weights, or use bfloat16 instead of float16. States saved before it are in {state}."
-        ) from error
-    return loss, {"loss": loss, **values}
-
-
-def _update(run: Run, loss: Tensor) -> None:
-    run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    run.scaler.step(run.optimizer)
-    run.scaler.update()
-    run.optimizer.zero_grad()
-    run.step += 1
 
 
 def _write_metrics(
@@ -221,6 +185,7 @@ def _write_metrics(
             "cost": {
                 "seconds": round(run.seconds, 1),
                 "processes": place.world_size,
+                "processes_before": run.processes[:-1],
                 "device": place.device.type,
                 "restarts": run.restarts,
             },

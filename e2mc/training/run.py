@@ -9,7 +9,6 @@ import torch
 
 from e2mc.config.settings import TrainSettings
 from e2mc.criteria import CRITERIA, Criterion
-from e2mc.errors import E2MCError
 from e2mc.files import digest, sha256
 from e2mc.methods import Method, build_method
 from e2mc.models import load_momentum, load_state, load_strict
@@ -35,6 +34,7 @@ class Run:
         step: steps done.
         seconds: spent in training, over all starts.
         restarts: how many times the run was resumed.
+        processes: how many it ran on, one number per change.
     """
 
     identity: str
@@ -46,6 +46,7 @@ class Run:
     step: int = 0
     seconds: float = 0.0
     restarts: int = 0
+    processes: list[int] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on, as tensors and plain values."""
@@ -59,6 +60,7 @@ class Run:
             "step": self.step,
             "seconds": self.seconds,
             "restarts": self.restarts,
+            "processes": self.processes,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -73,6 +75,8 @@ class Run:
         self.step = state["step"]
         self.seconds = state["seconds"]
         self.restarts = state["restarts"] + 1
+        before = state["processes"]
+        self.processes = before + [now for now in self.processes if now != before[-1]]
 
 
 def build_run(settings: TrainSettings, start: Path | None, place: Place) -> Run:
@@ -93,6 +97,8 @@ def build_run(settings: TrainSettings, start: Path | None, place: Place) -> Run:
     # 1.6 times as fast on CPUs, and what tensor cores want
     module.to(place.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     synchronise_batch_norm(module, place)
+    if settings.training.compile:
+        module.backbone.compile()  # in place: names in the state dict stay
     criterion = None
     if settings.criterion is not None:
         parameters = settings.criterion.model_dump(exclude={"kind"})
@@ -106,27 +112,27 @@ def build_run(settings: TrainSettings, start: Path | None, place: Place) -> Run:
         set_momentum(optimizer, module, load_momentum(start))
     scaled = training.precision == "float16" and place.device.type == "cuda"
     scaler = torch.amp.GradScaler(place.device.type, enabled=scaled)
-    return Run(_identity(settings, start), module, criterion, optimizer, scaler)
+    identity = _identity(settings, start)
+    processes = [place.world_size]
+    return Run(identity, module, criterion, optimizer, scaler, processes=processes)
 
 
 def _identity(settings: TrainSettings, start: Path | None) -> str:
-    # the number of loader workers changes nothing but the speed
-    plain = settings.model_dump(mode="json", exclude={"workers"})
-    return digest([plain, sha256(start) if start is not None else None])
+    return digest([settings.model_dump(mode="json"), sha256(start) if start is not None else None])
 
 
 def save(run: Run, folder: Path, place: Place) -> None:
     """Write the run's state; one process writes for all, whose states are equal."""
     if place.rank == 0:
-        payload = {**run.state_dict(), "world_size": place.world_size}
-        states.save_state(folder, run.step, payload)
+        states.save_state(folder, run.step, run.state_dict())
 
 
 def resume(run: Run, folder: Path, place: Place) -> None:
     """Go on from the newest complete state of this run, if there is one.
 
     Raises:
-        E2MCError: the state was saved by another number of processes.
+        E2MCError: the state was saved by another number of processes; see
+            `e2mc.training.state.admit_processes`.
     """
     newest = _newest_step(run, folder, place) if place.rank == 0 else 0
     step = from_rank_zero(newest, place)
@@ -144,11 +150,5 @@ def _newest_step(run: Run, folder: Path, place: Place) -> int:
         print(f"the state in {folder} belongs to another configuration: starting anew", flush=True)
         states.remove_states(folder)
         return 0
-    if state["world_size"] != place.world_size:
-        raise E2MCError(
-            f"the state in {folder} was saved by {state['world_size']} process(es), this run has "
-            f"{place.world_size}. Batches and sums are divided among processes, so it would not "
-            f"go on as it began: start it with {state['world_size']} process(es), or delete "
-            f"{folder} to begin anew."
-        )
+    states.admit_processes(folder, state["processes"][-1], place.world_size)
     return step

@@ -113,6 +113,26 @@ def test_a_slice_changes_only_with_what_its_stage_can_see() -> None:
     assert not changed(stages.extract_settings, "swav-30", 0, ("imagenet",))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"data__workers": 3}, {"data__corrupt_images": "skip"}, {"tensorboard": True}],
+    ids=str,
+)
+def test_what_changes_no_result_is_in_no_slice(changes: dict[str, Any]) -> None:
+    """A slice's dump is a rerun trigger, and part of what a saved state must agree with."""
+    before, after = parse_experiment(demo(), "before"), parse_experiment(demo(**changes), "after")
+    for stage, *arguments in (
+        (stages.pretrain_settings, "swav-30", "e2mc", 0),
+        (stages.scratch_settings, "swav-30"),
+        (stages.extract_settings, "swav-30", 0, ("imagenet",)),
+        (stages.semisup_settings, "swav-30", 0),
+    ):
+        dumps = [stage(one, *arguments).model_dump_json() for one in (before, after)]
+        assert dumps[0] == dumps[1]
+    settings = stages.pretrain_settings(after, "swav-30", "e2mc", 0)
+    assert settings != stages.pretrain_settings(before, "swav-30", "e2mc", 0)
+
+
 def test_trials_and_neighbouring_seeds_never_share_their_randomness() -> None:
     seeds = {
         stages.seed_of(parse_experiment(demo(seed=seed), "demo.yaml"), trial)

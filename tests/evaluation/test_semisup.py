@@ -23,6 +23,8 @@ from e2mc.evaluation import fine_tuning
 from e2mc.evaluation import semisup as stage
 from e2mc.evaluation.semisup import semisup
 from e2mc.models import build_backbone, save_model
+from e2mc.training.distributed import Place
+from e2mc.training.state import save_state
 
 BACKBONE = Backbone(layers=(1, 1, 1, 1), width=2, stem="cifar", block="basic")
 EPOCHS = 4
@@ -266,6 +268,22 @@ def test_a_state_of_other_settings_is_not_used(root, tmp_path, monkeypatch, caps
     semisup(settings(root, seed=7), model, tmp_path / "cut", tmp_path / "b")
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
     assert "starting anew" in capsys.readouterr().out
+
+
+def test_another_number_of_processes_is_refused_unless_asked_for(
+    root, tmp_path, monkeypatch, capsys
+):
+    chosen, model = settings(root), root / "model.safetensors"
+    run = fine_tuning.build(chosen, 1, model, 2, Place(0, 2, 0))
+    save_state(tmp_path / "1", 3, run.state_dict())
+    alone = fine_tuning.build(chosen, 1, model, 2, Place(0, 1, 0))
+    with pytest.raises(E2MCError, match=r"saved by 2 process\(es\), this run has 1.*delete"):
+        fine_tuning.resume(alone, tmp_path / "1", Place(0, 1, 0))
+    assert alone.step == 0
+    monkeypatch.setenv("E2MC_ANY_PROCESSES", "1")
+    fine_tuning.resume(alone, tmp_path / "1", Place(0, 1, 0))
+    assert alone.step == 3
+    assert "WARNING" in capsys.readouterr().err
 
 
 def test_refusals(root, tmp_path):

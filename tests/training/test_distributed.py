@@ -9,7 +9,6 @@ from torch import nn
 from e2mc.config.criteria import E2MC
 from e2mc.config.methods import Optimizer
 from e2mc.models import load_state
-from e2mc.training import loop
 from e2mc.training.distributed import (
     Place,
     find_place,
@@ -21,6 +20,7 @@ from e2mc.training.distributed import (
 )
 from e2mc.training.optim import build_optimizer
 from e2mc.training.run import build_run
+from e2mc.training.step import loss_of
 
 COVARIANCE = E2MC(space="hypersphere", entropy_weight=0, covariance_weight=1)
 """Not the entropy: tied values, which so small a network has, take their gradient in row order."""
@@ -45,7 +45,7 @@ def _three_steps(images: Path, method: str, place: Place) -> dict[str, object]:
         rows = torch.randn(2, 8, 3, 8, 8, dtype=torch.float64, generator=generator)
         views = [view[place.rank :: place.world_size] for view in rows]
         autocast = torch.autocast("cpu", enabled=False)
-        loss, _ = loop._loss(run, network, views, autocast, Path("state"))
+        loss, _ = loss_of(run, network, views, autocast, Path("state"))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

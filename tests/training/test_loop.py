@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import CRITERION, RECIPES, RESULTS, tiny_settings, train
+import torch._dynamo
+from tiny import BACKBONE, CRITERION, RECIPES, RESULTS, tiny_settings, train
 
+from e2mc.config import parse_experiment, stages
 from e2mc.config.criteria import E2MC, MMCR
 from e2mc.errors import E2MCError
 from e2mc.models import load_momentum, load_state
@@ -42,7 +44,8 @@ def test_history_and_metrics(images, tmp_path):
     rows = history(tmp_path)
     assert list(rows[0]) == [
         *("epoch", "loss", "vicreg_invariance", "vicreg_variance", "vicreg_covariance"),
-        *("entropy", "covariance", "learning_rate", "images_per_second", "data_wait_share"),
+        *("entropy", "covariance", "learning_rate", "corrupt_images"),
+        *("images_per_second", "data_wait_share"),
     ]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     for row in rows:
@@ -51,6 +54,7 @@ def test_history_and_metrics(images, tmp_path):
             base - 0.1 * row["entropy"] + row["covariance"], rel=1e-5
         )
         assert 0 < row["data_wait_share"] < 1
+        assert row["corrupt_images"] == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["final"] == rows[-1]
     assert metrics["provenance"]["settings"]["seed"] == settings.seed
@@ -126,6 +130,31 @@ def test_scratch_to_official_checkpoint_and_back_with_momentum(images, tmp_path)
     assert not same(tmp_path / "restored" / RESULTS[0], tmp_path / "fresh" / RESULTS[0])
 
 
+def test_an_imported_queue_has_the_shape_that_training_gives_it(images, tmp_path):
+    """Three full views instead of two: nothing but the import's own slice may say so."""
+    recipe = {
+        **{"projector": [16, 8], "prototypes": 6, "queue_length": 16},
+        **{"views": {"full_views": 3, "pipeline": "tensor"}},
+    }
+    schedule = {"epochs": 1, "batch_size": 8, "learning_rate": 0.1}
+    content = {
+        "name": "three",
+        "data": {"imagenet": {"root": str(images), "lists": {}}},
+        "images": {"size": 8, "small_size": 6, "evaluation_resize": 8},
+        "backbone": BACKBONE.model_dump(),
+        "methods": {"swav": {**recipe, "scratch": schedule, "continued": schedule}},
+        "bases": {"swav": {"method": "swav", "epochs": 1}},
+        "criteria": {"e2mc": {"swav": CRITERION.model_dump()}},
+    }
+    experiment = parse_experiment(content, "three")
+    outputs = [tmp_path / name for name in ("base.pth", "h.csv", "m.json")]
+    loop.train(stages.scratch_settings(experiment, "swav"), None, *outputs, tmp_path / "state")
+    imported, settings = tmp_path / "imported", stages.import_settings(experiment, "swav")
+    import_checkpoint(outputs[0], "swav", settings.recipe, settings.backbone, imported)
+    model = train(stages.pretrain_settings(experiment, "swav", "e2mc", 0), tmp_path, imported)
+    assert load_state(model)["queue"].shape == (3, 16, 8)
+
+
 def test_weights_of_another_shape_are_refused(images, tmp_path):
     start = train(tiny_settings(images), tmp_path)
     wider = RECIPES["vicreg"].model_copy(update={"projector": (16, 16, 32)})
@@ -153,6 +182,35 @@ def test_float16_becomes_bfloat16_on_a_cpu(images, tmp_path, capsys):
     assert "this run uses bfloat16" in capsys.readouterr().out
     assert same(model, train(tiny_settings(images, precision="bfloat16"), tmp_path / "brain"))
     assert not same(model, train(tiny_settings(images), tmp_path / "single"))
+
+
+@pytest.mark.parametrize("method", list(RECIPES))
+def test_a_compiled_trunk_learns_the_same(images, tmp_path, monkeypatch, method):
+    """With the compiler's front end alone, which leaves the arithmetic: bit by bit."""
+    plain = train(tiny_settings(images, method, CRITERION), tmp_path / "plain")
+    original = torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda module: original(module, backend="eager")
+    )
+    torch._dynamo.reset()
+    compiled_before = torch._dynamo.utils.counters["frames"]["ok"]
+    compiled = train(tiny_settings(images, method, CRITERION, compile=True), tmp_path / "compiled")
+    assert torch._dynamo.utils.counters["frames"]["ok"] > compiled_before
+    assert same(plain, compiled)
+
+
+@pytest.mark.slow
+def test_compiled_to_machine_code(images, tmp_path):
+    results = [
+        train(
+            tiny_settings(images, "simsiam", epochs=1, learning_rate=0.01, compile=choice),
+            tmp_path / str(choice),
+        )
+        for choice in (False, True)
+    ]
+    plain, compiled = map(load_state, results)
+    for name, weight in plain.items():
+        torch.testing.assert_close(weight, compiled[name], rtol=1e-3, atol=1e-4)
 
 
 def test_a_second_training_on_one_run_directory_is_refused(images, tmp_path):

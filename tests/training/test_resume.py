@@ -1,27 +1,36 @@
 """Killed, stopped, out of disk: the final weights are those of an undisturbed run, bit by bit."""
 
+import csv
 import errno
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
 import torch._dynamo  # DDP needs it: 3 s, which forked children then save
 from tiny import CRITERION, RESULTS, in_children, join, tiny_settings, train
 
-from e2mc.config.criteria import CorInfoMax
+from e2mc.config.criteria import E2MC, CorInfoMax
+from e2mc.config.settings import TrainSettings
+from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.models import load_state
 from e2mc.training import loop
 from e2mc.training.distributed import Place
 from e2mc.training.run import build_run, resume, save
 from e2mc.training.state import INTERRUPTED_STATUS, Interrupted, load_newest_state
+
+COVARIANCE = E2MC(space="hypersphere", entropy_weight=0, covariance_weight=1)
+"""Its gradient does not depend on the order of tied rows, as that of the entropy does."""
 
 
 def assert_same(first: Path, second: Path) -> None:
@@ -167,6 +176,59 @@ def test_a_damaged_newest_state_costs_steps_but_not_bits(images, tmp_path, monke
     assert_same(tmp_path / "undisturbed" / RESULTS[0], tmp_path / "damaged" / RESULTS[0])
 
 
+def with_damage(images: Path, folder: Path, *damaged: int) -> Path:
+    """The images, some of them cut short."""
+    root = Path(shutil.copytree(images, folder))
+    for index in damaged:
+        path = root / f"train/class{index // 8}/{index % 8}.png"
+        path.write_bytes(path.read_bytes()[:80])
+    return root
+
+
+def skipping(root: Path, method: str, pipeline: str = "pillow", **more) -> TrainSettings:
+    settings = tiny_settings(root, method, **more)
+    recipe = {**settings.recipe, "views": {**settings.recipe["views"], "pipeline": pipeline}}
+    return settings.model_copy(update={"recipe": recipe, "corrupt_images": "skip"})
+
+
+def corrupt(folder: Path) -> list[int]:
+    with (folder / "history.csv").open() as stream:
+        return [int(row["corrupt_images"]) for row in csv.DictReader(stream)]
+
+
+@pytest.mark.parametrize("pipeline", ["pillow", "tensor"])
+def test_corrupt_images_are_counted_across_kills_workers_and_processes(
+    images, tmp_path, save_every_step, pipeline
+):
+    root = with_damage(images, tmp_path / "images", 10, 22, 23)
+    settings = skipping(root, "simsiam", pipeline, epochs=4)
+    train(settings, tmp_path / "undisturbed")
+    assert corrupt(tmp_path / "undisturbed") == [3] * 4
+    metrics = json.loads((tmp_path / "undisturbed/metrics.json").read_text())
+    assert metrics["final"]["corrupt_images"] == 3
+    working = settings.model_copy(update={"workers": 1})
+    assert run_with_kills(working, tmp_path / "killed", processes=1) >= 1
+    assert_same(tmp_path / "undisturbed" / RESULTS[0], tmp_path / "killed" / RESULTS[0])
+    assert losses(tmp_path / "undisturbed") == losses(tmp_path / "killed")
+    join(in_children(train, settings, tmp_path / "two", processes=2))
+    assert corrupt(tmp_path / "two") == [3] * 4
+
+
+def test_a_run_that_met_a_corrupt_image_goes_on_once_told_to_skip(
+    images, tmp_path, save_every_step
+):
+    late = epoch_batches(np.arange(24), 8, tiny_settings(images).seed, epoch=0)[2][0]
+    told = skipping(with_damage(images, tmp_path / "images", late), "vicreg")
+    untold = told.model_copy(update={"corrupt_images": "stop"})
+    train(told, tmp_path / "undisturbed")
+    with pytest.raises(E2MCError, match=r"cannot decode image .*train/class\d/\d\.png"):
+        train(untold, tmp_path / "stopped")
+    assert newest_step(tmp_path / "stopped") == 2
+    train(told, tmp_path / "stopped")
+    assert '"restarts": 1' in (tmp_path / "stopped/metrics.json").read_text()
+    assert_same(tmp_path / "undisturbed" / RESULTS[0], tmp_path / "stopped" / RESULTS[0])
+
+
 def test_state_of_another_configuration_is_not_resumed(images, tmp_path, capsys):
     place = Place(0, 1, 0)
     run = build_run(tiny_settings(images), None, place)
@@ -182,10 +244,25 @@ def test_state_of_another_configuration_is_not_resumed(images, tmp_path, capsys)
     assert load_newest_state(tmp_path) is None
 
 
-def test_state_of_another_number_of_processes_is_refused(images, tmp_path):
-    run = build_run(tiny_settings(images), None, Place(0, 1, 0))
-    run.step = 5
-    save(run, tmp_path, Place(0, 2, 0))
-    with pytest.raises(E2MCError, match=r"saved by 2 process\(es\), this run has 1"):
-        resume(run, tmp_path, Place(0, 1, 0))
-    assert load_newest_state(tmp_path) is not None
+def test_another_number_of_processes_is_refused_unless_asked_for(
+    images, tmp_path, monkeypatch, capfd
+):
+    settings = tiny_settings(images, "simsiam", COVARIANCE, epochs=2, learning_rate=0.01)
+    train(settings, tmp_path / "undisturbed")
+    steps = iter(range(1, 100))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "on_any_rank", lambda flags, place: (next(steps) == 2, flags[1]))
+        moved = in_children(train, settings, tmp_path / "moved", processes=2)
+        join(moved, status=INTERRUPTED_STATUS)
+    with pytest.raises(E2MCError, match=r"saved by 2 process\(es\), this run has 1.*=1 in the env"):
+        train(settings, tmp_path / "moved")
+    monkeypatch.setenv("E2MC_ANY_PROCESSES", "1")
+    train(settings, tmp_path / "moved")
+    said = capfd.readouterr()
+    assert "first step              2\n" in said.out
+    assert "WARNING: the state in " in said.err and "bit for bit" in said.err
+    cost = json.loads((tmp_path / "moved/metrics.json").read_text())["cost"]
+    assert (cost["processes"], cost["processes_before"], cost["restarts"]) == (1, [2], 1)
+    one, other = (load_state(tmp_path / name / RESULTS[0]) for name in ("undisturbed", "moved"))
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-5)

@@ -62,6 +62,8 @@ def tiny_settings(
         backbone=BACKBONE,
         images=Images(size=8, small_size=6, evaluation_resize=8),
         data=ImageNetSettings(root=root, lists={}, validation_fraction=None),
+        corrupt_images="stop",
+        tensorboard=False,
         workers=0,
         seed=3,
     )
