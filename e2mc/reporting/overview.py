@@ -1,6 +1,6 @@
 """What an experiment found, what it cost, what made it and how it was configured, on one page."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,16 @@ import yaml
 
 from e2mc import layout
 from e2mc.config import Experiment
+from e2mc.cost import duration
 from e2mc.files import digest, read_json
 from e2mc.reporting import needs
+from e2mc.reporting.costs import costs, total
 from e2mc.reporting.page import Group, Page, Row, Section, Shown, number
 from e2mc.reporting.reproduction import VERDICTS
 
 
 def overview(experiment: Experiment, results: Path) -> Page:
-    """The first page to read: summary, verdicts, seconds, provenance, configuration.
+    """The first page to read: summary, verdicts, cost, provenance, configuration.
 
     Results that do not exist are left out of the counts.
     """
@@ -28,7 +30,7 @@ def overview(experiment: Experiment, results: Path) -> Page:
     sections = [
         Section("What was found", text=(results / layout.SUMMARY).read_text(encoding="utf-8")),
         _verdicts(results),
-        _seconds(found),
+        _costs(experiment, results),
         _provenance(found),
         Section("Configuration", paragraphs, text=configured),
     ]
@@ -51,37 +53,20 @@ def _verdicts(results: Path) -> Section:
     return _section("Published accuracies", [], ["Verdict", "Cells"], rows)
 
 
-def _seconds(found: dict[str, Any]) -> Section:
-    """Jobs and device seconds by stage.
-
-    Shares of the labels are evaluated by one process one after another, and each records the time
-    since the process began: the longest counts.
-    """
-    jobs: dict[tuple[str, str, str], float] = defaultdict(float)
-    for file, record in found.items():
-        folder, _, name = file.removesuffix("/metrics.json").rpartition("/")
-        source, cost = record.get("provenance", {}), record.get("cost", {})
-        stage = folder if folder == "scratch" else file.split("/")[0]
-        if stage == "evaluate":
-            stage = name.split("-")[0]
-        seconds = cost.get("seconds", source.get("wall_seconds", 0.0)) * cost.get("processes", 1)
-        device = "CPU" if cost.get("device", source.get("device", "cpu")) == "cpu" else "GPU"
-        job = folder if stage in ("linear", "semisup") else file
-        jobs[stage, device, job] = max(jobs[stage, device, job], seconds)
-    count = Counter((stage, device) for stage, device, _ in jobs)
-    total: Counter[tuple[str, str]] = Counter()
-    for (stage, device, _), seconds in jobs.items():
-        total[stage, device] += seconds  # type: ignore[assignment]
+def _costs(experiment: Experiment, results: Path) -> Section:
+    found = costs(experiment, results)
     rows = [
-        (stage, device, str(number_of_jobs), number(total[stage, device], 0))
-        for (stage, device), number_of_jobs in count.items()
+        (stage, str(cost.jobs), number(cost.gpu_hours), duration(cost.seconds), str(cost.restarts))
+        for stage, cost in [*found.items(), ("sum", total(found.values()))]
     ]
     notes = [
-        "Seconds of all processes, as the jobs recorded them; what was computed before a restart "
-        "counts in training only. Extracting features, tables and figures are not in it: "
-        "Snakemake's own times of every job stand under Statistics."
+        "As the jobs recorded them: GPUs held times hours, and wall-clock as if one job had run "
+        "after another. What was computed before a restart counts in trainings, fine-tuning and "
+        "extraction, which go on where they were. Tables and figures are not in it: Snakemake's "
+        "own times of every job stand under Statistics."
     ]
-    return _section("Seconds by stage", notes, ["Stage", "Device", "Jobs", "Seconds"], rows)
+    head = ["Stage", "Jobs", "GPU-hours", "Time", "Restarts"]
+    return _section("Cost by stage", notes, head, rows)
 
 
 def _provenance(found: dict[str, Any]) -> Section:

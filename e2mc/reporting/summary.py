@@ -6,6 +6,7 @@ from pathlib import Path
 
 from e2mc.config import Experiment
 from e2mc.reporting import needs
+from e2mc.reporting.costs import costs, total
 from e2mc.reporting.findings import Finding, base_name, headline
 from e2mc.reporting.results import read_scores
 
@@ -15,7 +16,7 @@ def summary(experiment: Experiment, results: Path) -> str:
 
     For each base, E2MC against continued training at each share of the labels: the mean
     difference in points, paired by trial, its standard error over the trials, and a verdict by the
-    rule of :func:`~e2mc.reporting.results.clearly_above`.
+    rule of :func:`~e2mc.reporting.results.clearly_above`. In the end what it all has cost.
     """
     scores = read_scores(results, needs.table_inputs(experiment, "table1"))
     lines = [
@@ -28,7 +29,8 @@ def summary(experiment: Experiment, results: Path) -> str:
         lines.append(f"  {base_name(experiment, base):<14}{cells}")
     if not found:
         lines.append("  no base is trained with both")
-    return "\n".join([*lines, _verdict(experiment, found)])
+    spent = total(costs(experiment, results).values())
+    return "\n".join([*lines, _verdict(experiment, found), f"It took {spent}."])
 
 
 def _cell(finding: Finding) -> str:

@@ -16,6 +16,7 @@ import yaml
 from synthetic_results import all_cells, experiment, percent, write_results
 
 from e2mc import layout
+from e2mc.cost import duration
 from e2mc.errors import E2MCError
 from e2mc.files import provenance, write_text
 from e2mc.reporting import needs
@@ -73,7 +74,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recorded = json.loads(metrics.read_text()) | {"provenance": provenance({"a": 1}, {})}
     metrics.write_text(json.dumps(recorded))
     for file in needs.trainings(settings):
-        cost = {"seconds": 50, "processes": 2, "device": "cuda"}
+        cost = {"seconds": 1800.0, "gpus": 4, "gpu_hours": 2.0, "restarts": 1}
         write_text(results / file, json.dumps({"cost": cost}))
     for table in (*needs.tables(settings), "reproduction"):
         csv, tex = (
@@ -140,12 +141,13 @@ def test_a_test_over_images_leads_to_the_one_model_that_was_tested(checkout: Pat
     assert "#evaluate/vicreg-60/e2mc/trial*/linear-1" in links
 
 
-def test_the_overview_has_seconds_verdicts_provenance_and_configuration(checkout: Path) -> None:
+def test_the_overview_has_cost_verdicts_provenance_and_configuration(checkout: Path) -> None:
     text = page(checkout, "overview")
     cells = [content for content, _ in Parsed(text).cells]
     jobs = len(needs.trainings(experiment(trials=2))) - 3
     stage = cells.index("pretrain")
-    assert cells[stage : stage + 4] == ["pretrain", "GPU", str(jobs), str(jobs * 100)]
+    hours = f"{jobs * 2}.00", duration(jobs * 1800), str(jobs)
+    assert cells[stage : stage + 5] == ["pretrain", str(jobs), *hours]
     assert cells.index("not comparable at this scale")
     assert "torch" in text, "the packages of the one evaluation with a provenance"
     assert "entropy_weight: 0.01" in text

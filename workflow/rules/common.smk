@@ -16,6 +16,7 @@ from e2mc.config import parse_experiment, stages
 from e2mc.errors import E2MCError
 from e2mc.estimate import estimate
 from e2mc.files import digest, write_text
+from e2mc.jobs import jobs
 from e2mc.lock import locked
 from e2mc.reporting import needs
 
@@ -143,6 +144,12 @@ def figure_inputs(wildcards):
 
 def page_inputs(wildcards):
     return [path(file) for file in needs.page_files(experiment, wildcards.page)]
+
+
+def summary_inputs(wildcards):
+    """All that says what it cost, but for features, which may be deleted when all is done."""
+    found = [job.records for job in jobs(experiment) if job.stage != "features"]
+    return [path(record) for records in found for record in records]
 
 
 def page_category(wildcards):

@@ -76,7 +76,7 @@ rule figures:
 
 rule summary:
     input:
-        [path(file) for file in needs.table_files(experiment, "table1")],
+        summary_inputs,
     output:
         text=path(layout.SUMMARY),
     log:
