@@ -64,8 +64,14 @@ def is_up() -> bool:
     return _process("slurmctld") is not None
 
 
-def kill_node(name: str) -> None:
-    """The node loses its power: nothing on it lives, and nothing tells the controller."""
+def kill_node(name: str, *, noticed: bool = False) -> None:
+    """The node loses its power: nothing on it lives, and nothing tells the controller.
+
+    Args:
+        name: of the node.
+        noticed: a health check tells the controller at once; it would find out by itself within
+            half a minute.
+    """
     daemon = _process(f"slurmd-{name}")
     assert daemon is not None, f"slurmd of {name} is not running"
     daemon.kill()
@@ -78,6 +84,8 @@ def kill_node(name: str) -> None:
         for process in doomed:
             process.kill()
         psutil.wait_procs(doomed, timeout=5)
+    if noticed:
+        run("scontrol", "update", f"nodename={name}", "state=down", "reason=no power")
 
 
 def revive_node(name: str) -> None:

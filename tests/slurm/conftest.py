@@ -1,7 +1,8 @@
 from collections.abc import Iterator
 
-import cluster as test_cluster
 import pytest
+
+from tests.slurm import cluster as test_cluster
 
 
 @pytest.fixture(scope="session", name="cluster")

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-import cluster
 import pytest
+
+from tests.slurm import cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
 
@@ -64,7 +65,7 @@ def test_an_urgent_job_preempts_and_the_other_is_requeued(tmp_path: Path) -> Non
 def test_the_job_of_a_killed_node_is_requeued(tmp_path: Path) -> None:
     job = submit(tmp_path, STUBBORN, "--partition=cpu")
     node = runs(job)
-    cluster.kill_node(node)
+    cluster.kill_node(node, noticed=True)
     assert ends(job).state == "COMPLETED"
     assert cluster.job(job).restarts == 1
     assert (tmp_path / "notes").read_text().splitlines() == ["start 0", "start 1"]
