@@ -4,10 +4,11 @@ import getpass
 import re
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import psutil
 import submitit
@@ -95,13 +96,26 @@ class SlurmQueue:
 
     def submit(self, record: Record, stage: Stage, work: Callable[[], None]) -> str:
         """One sbatch."""
-        executor = submitit.SlurmExecutor(
-            record.submitit, stage.timeouts, python=self.cluster.python
-        )
+        executor = self._executor(record.submitit, stage)
+        executor.update_parameters(job_name=record.name, comment=record.label)
+        return str(executor.submit(work).job_id)
+
+    def objection(self, stage: Stage) -> str | None:
+        """What Slurm would say against a job of this stage; None: nothing. Submits nothing."""
+        with tempfile.TemporaryDirectory() as folder:
+            executor = self._executor(Path(folder), stage)
+            script = executor._make_submission_file_text("true", "test")
+        command = ["sbatch", "--test-only"]
+        done = subprocess.run(command, input=script, capture_output=True, text=True)
+        if done.returncode == 0:
+            return None
+        complaint: str = done.stderr.strip().splitlines()[-1]
+        return complaint.removeprefix("allocation failure: ")
+
+    def _executor(self, folder: Path, stage: Stage) -> Any:
+        executor = submitit.SlurmExecutor(folder, stage.timeouts, python=self.cluster.python)
         place = self.cluster.partitions[stage.partition]
         executor.update_parameters(
-            job_name=record.name,
-            comment=record.label,
             time=max(1, round(stage.hours * 60)),
             nodes=stage.nodes,
             ntasks_per_node=max(1, stage.gpus),
@@ -118,7 +132,7 @@ class SlurmQueue:
             srun_args=[f"--cpus-per-task={stage.cpus}", "--kill-on-bad-exit=1"],
             additional_parameters={"requeue": True, **place.options},
         )
-        return str(executor.submit(work).job_id)
+        return executor
 
 
 class LocalQueue:
@@ -167,6 +181,11 @@ class LocalQueue:
 def open_queue(cluster: Cluster) -> Queue:
     """The queue of this backend."""
     return LocalQueue(cluster) if cluster.backend == "local" else SlurmQueue(cluster)
+
+
+def accounting_answers() -> bool:
+    """Whether sacct works here; without it Slurm tells less about how a job ended."""
+    return _ask(["sacct", "--noheader", "--allocations", "--starttime=now"]) is not None
 
 
 def _ask(command: list[str]) -> str | None:

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from e2mc.config.strict import Strict, overlay, read_mapping, validated
 from e2mc.errors import E2MCError
 
+CLUSTER_SETTINGS = Path("slurm/cluster.yaml")
+"""The repository's file."""
+
 SITE_VARIABLE = "E2MC_CLUSTER"
 """Environment variable that names the site's own file, outside the repository."""
 

@@ -29,6 +29,6 @@ def examine(experiment: Experiment, *, all_images: bool = False) -> list[Finding
         *inputs.checkpoints(experiment),
         *machine.results_folder(experiment, counts),
         *machine.devices(experiment),
-        *machine.slurm(),
+        *machine.slurm(experiment),
         *machine.packages(),
     ]

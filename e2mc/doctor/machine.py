@@ -4,11 +4,15 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from e2mc.cluster.queues import SlurmQueue, accounting_answers
+from e2mc.cluster.settings import CLUSTER_SETTINGS, Cluster, load_cluster, site_file
 from e2mc.config.experiment import Experiment
-from e2mc.doctor.findings import Finding
+from e2mc.doctor.findings import Finding, Level
+from e2mc.errors import E2MCError
 from e2mc.estimate import estimate, readable
 from e2mc.layout import results
 
@@ -81,19 +85,52 @@ def devices(experiment: Experiment) -> Iterator[Finding]:
         )
 
 
-def slurm() -> Iterator[Finding]:
-    """Slurm's commands: all of them or none."""
+def slurm(experiment: Experiment, settings: Path = CLUSTER_SETTINGS) -> Iterator[Finding]:
+    """Slurm's commands, and whether it would accept a job of every stage."""
     missing = [command for command in _SLURM_COMMANDS if shutil.which(command) is None]
     if len(missing) == len(_SLURM_COMMANDS):
         yield Finding("ok", "no Slurm here: all stages run on this machine")
-    elif missing:
+        return
+    if missing:
         yield Finding(
             "error",
             f"Slurm is here, but not its {', '.join(missing)}",
             "load the site's Slurm module, or add its bin folder to PATH",
         )
-    else:
+        return
+    if not settings.exists():
         yield Finding("ok", "Slurm's commands are here")
+        return
+    try:
+        cluster = load_cluster(settings)
+    except E2MCError as error:
+        yield Finding("error", str(error), "docs/cluster.md")
+        return
+    if not accounting_answers():
+        yield Finding(
+            "warning",
+            "Slurm's accounting (sacct) does not answer: the reason why a job ended may be missing",
+            "nothing to do: squeue tells whether a job is alive",
+        )
+    level: Level = "error" if experiment.comparable else "warning"
+    yield from _stages(cluster, site_file() or settings, level)
+
+
+def _stages(cluster: Cluster, source: Path, level: Level) -> Iterator[Finding]:
+    """Slurm's own judgement of every stage's partition, account, time, memory and GPUs."""
+    queue = SlurmQueue(cluster)
+    objections: dict[str, list[str]] = {}
+    for rule, stage in cluster.stages.items():
+        objections.setdefault(queue.objection(stage) or "", []).append(rule)
+    accepted = objections.pop("", [])
+    if accepted:
+        yield Finding("ok", f"Slurm would accept jobs of {', '.join(accepted)}")
+    for objection, rules in objections.items():
+        yield Finding(
+            level,
+            f"Slurm would refuse jobs of {', '.join(rules)}: {objection}",
+            f"set partition, account, time, memory or GPUs in {source}",
+        )
 
 
 def packages() -> Iterator[Finding]:

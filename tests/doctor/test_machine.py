@@ -1,3 +1,4 @@
+import os
 import shutil
 from collections import namedtuple
 from importlib import metadata
@@ -70,19 +71,42 @@ def test_gpus_against_the_precision_asked_for(
     assert [one.level for one in machine.devices(paper)] == ["warning"]
 
 
-@pytest.mark.parametrize(
-    ("present", "level"), [((), "ok"), (("sbatch",), "error"), (machine._SLURM_COMMANDS, "ok")]
-)
+@pytest.mark.parametrize(("present", "level"), [((), "ok"), (("sbatch",), "error")])
 def test_slurm_is_complete_or_absent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, present: tuple[str, ...], level: str
+    small: Experiment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    present: tuple[str, ...],
+    level: str,
 ) -> None:
     for command in present:
         (tmp_path / command).touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    (finding,) = machine.slurm()
+    (finding,) = machine.slurm(small)
     assert finding.level == level
     if level == "error":
         assert "not its squeue, sacct, scancel, srun" in finding.what
+
+
+def test_slurm_is_asked_whether_it_would_take_every_stage(
+    small: Experiment, paper: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command in machine._SLURM_COMMANDS:
+        (tmp_path / command).write_text("#!/bin/sh\nexit 0\n")
+        (tmp_path / command).chmod(0o755)
+    refuse = "grep -q gpus-per-node && { echo 'sbatch: error: no GPUs here' >&2; exit 1; }; exit 0"
+    (tmp_path / "sbatch").write_text(f"#!/bin/sh\n{refuse}\n")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("E2MC_CLUSTER", str(ROOT / "slurm/cluster.yaml"))
+    for experiment, level in ((paper, "error"), (small, "warning")):
+        accepted, refused = machine.slurm(experiment, ROOT / "slurm/cluster.yaml")
+        assert accepted.level == "ok"
+        assert "import_checkpoint" in accepted.what
+        assert refused.level == level
+        assert "pretrain_base, pretrain" in refused.what
+        assert "no GPUs here" in refused.what
+    (tmp_path / "sacct").write_text("#!/bin/sh\nexit 1\n")
+    assert "accounting" in next(machine.slurm(paper, ROOT / "slurm/cluster.yaml")).what
 
 
 def test_package_versions_against_the_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
