@@ -96,6 +96,8 @@ class Cluster(Strict):
                 raise ValueError(
                     f"stages.{rule}: runs in one process: nodes: 1, and gpus: 1 at most"
                 )
+            if stage.hours * 3600 <= self.warning_seconds:
+                raise ValueError(f"stages.{rule}.hours: no longer than warning_seconds")
             if self.backend == "local" and (stage.nodes > 1 or self.setup):
                 raise ValueError("backend local: one node, and no setup")
         return self
