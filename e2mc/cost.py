@@ -7,6 +7,7 @@ another, cost what the dearest says.
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,29 @@ _IMPORTED = time.monotonic()
 
 
 def cost(
-    seconds: float | None = None, processes: int = 1, restarts: int | None = None
+    seconds: float | None = None, processes: int = 1, before: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """The job up to now, as plain data.
 
     Args:
-        seconds: wall-clock, over all starts; None: since this process began.
+        seconds: wall-clock; None: since this process began.
         processes: that worked together.
-        restarts: how often the job was started again; None: how often Slurm queued it again.
+        before: cost of the job's earlier starts, whose work it goes on with; None: it has none,
+            and a restart is one by Slurm.
     """
     seconds = process_seconds() if seconds is None else seconds
     gpus = _gpus(processes)
-    if restarts is None:
-        restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    gpu_hours = gpus * seconds / 3600
+    if before is not None:
+        restarts = before["restarts"] + 1
+        seconds += before["seconds"]
+        gpu_hours += before["gpu_hours"]
     return {
         "seconds": round(seconds, 1),
         "processes": processes,
         "gpus": gpus,
-        "gpu_hours": round(gpus * seconds / 3600, 4),
+        "gpu_hours": round(gpu_hours, 4),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "restarts": restarts,
     }

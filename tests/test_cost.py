@@ -23,9 +23,9 @@ def use_gpus(monkeypatch: pytest.MonkeyPatch, devices: int) -> None:
 
 def test_a_cpu_costs_no_gpu_hours(monkeypatch: pytest.MonkeyPatch) -> None:
     use_gpus(monkeypatch, 0)
-    assert cost(3600.04, 2, 1) == {
+    assert cost(3600.04, 2) == {
         **{"seconds": 3600.0, "processes": 2, "gpus": 0, "gpu_hours": 0.0},
-        **{"slurm_job": None, "restarts": 1},
+        **{"slurm_job": None, "restarts": 0},
     }
 
 
@@ -59,9 +59,18 @@ def test_a_slurm_step_costs_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> No
     found = cost(3600, 4)
     assert (found["gpus"], found["gpu_hours"]) == (4, 4.0)
     assert (found["slurm_job"], found["restarts"]) == ("17", 3)
-    assert cost(3600, 4, restarts=0)["restarts"] == 0
     monkeypatch.delenv("SLURM_GPUS_ON_NODE")
     assert cost(3600, 4)["gpus"] == 0, "a step on a node without GPUs"
+
+
+def test_earlier_starts_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_gpus(monkeypatch, 2)
+    first = cost(1800, 1)
+    use_gpus(monkeypatch, 0)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "9")  # of one Slurm job, not of the run
+    second = cost(3600, 1, before=first)
+    assert (second["seconds"], second["gpu_hours"], second["restarts"]) == (5400, 0.5, 1)
+    assert cost(1, before=second)["restarts"] == 2
 
 
 def test_seconds_count_from_the_start_of_the_process() -> None:

@@ -1,7 +1,7 @@
 """Fine-tuning of a trunk and a new linear head, resumable at any step."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -167,8 +167,12 @@ def fine_tune(
     folder: Path,
     place: Place,
     stop: Event,
+    done: Callable[[Tensor], None] | None,
 ) -> None:
-    """All remaining steps; states are saved, and signals heeded, between two of them."""
+    """All remaining steps; states are saved, and signals heeded, between two of them.
+
+    ``done`` is called with the loss after every step.
+    """
     views, network = _views(settings, fit, train, place), parallel(run.network, place)
     steps, saved = steps_per_epoch(len(train), fit.batch_size), time.perf_counter()
     for images, labels in _batches(views, run.step, steps, fit.epochs):
@@ -183,6 +187,8 @@ def fine_tune(
         run.step += 1
         if run.step % steps == 0:
             _end_epoch(run, settings, test, place, rates[0])
+        if done is not None:
+            done(loss)
         due = time.perf_counter() - saved >= SAVE_SECONDS or run.step == steps * fit.epochs
         stopping, due = on_any_rank((stop.is_set(), due), place)
         if (stopping or due) and place.rank == 0:

@@ -1,24 +1,26 @@
 """Semi-supervised evaluation: fine-tuning of the whole network on 1 and 10 % of the labels."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from e2mc.config.settings import FineTuneSettings
 from e2mc.data.image_set import ImageSet
 from e2mc.data.imagenet import open_imagenet
 from e2mc.data.labels import label_subset
+from e2mc.data.views import steps_per_epoch
 from e2mc.errors import E2MCError
 from e2mc.evaluation.fine_tuning import Run, build, fine_tune, resume
 from e2mc.evaluation.results import write_classification
-from e2mc.files import provenance
+from e2mc.files import digest, provenance, sha256
 from e2mc.training import state as states
-from e2mc.training.distributed import (
-    find_place,
-    process_group,
-)
+from e2mc.training.distributed import Place, find_place, process_group
+from e2mc.training.progress import Progress, reported
 
 
 def semisup(settings: FineTuneSettings, model: Path, output: Path, state: Path) -> None:
@@ -45,17 +47,62 @@ def semisup(settings: FineTuneSettings, model: Path, output: Path, state: Path) 
     lock = states.run_lock(state) if place.rank == 0 else nullcontext()
     with lock, states.stop_signals() as stop, process_group(place):
         test = open_imagenet(settings.data, "test")
-        for percent, fit in settings.fits.items():
-            train = _labelled(settings, percent)
-            run = build(settings, percent, model, len(train.classes), place)
-            folder = state / str(percent)
-            resume(run, folder, place)
-            fine_tune(run, settings, fit, train, test, folder, place, stop)
-            if place.rank == 0:
-                _write(run, settings, model, train, test, output / f"semisup-{percent}")
-        if place.rank == 0:
-            for percent in settings.fits:
-                states.remove_states(state / str(percent))
+        shares = {percent: _labelled(settings, percent) for percent in settings.fits}
+        with reported(_progress(settings, model, state, shares, place)) as progress:
+            for percent, fit in settings.fits.items():
+                train = shares[percent]
+                run = build(settings, percent, model, len(train.classes), place)
+                resume(run, state / str(percent), place)
+                done = _show(progress, settings, shares, percent, run) if progress else None
+                fine_tune(run, settings, fit, train, test, state / str(percent), place, stop, done)
+                if progress is not None:
+                    folder = output / f"semisup-{percent}"
+                    _write(run, settings, model, train, test, folder, progress.cost())
+            if progress is not None:
+                for percent in settings.fits:
+                    states.remove_states(state / str(percent))
+                progress.write("finished")
+
+
+def _progress(
+    settings: FineTuneSettings,
+    model: Path,
+    state: Path,
+    shares: dict[int, ImageSet],
+    place: Place,
+) -> Progress | None:
+    """That of all shares together; one process writes it for all."""
+    if place.rank > 0:
+        return None
+    steps = sum(_steps(settings, shares, percent) for percent in shares)
+    epochs = sum(fit.epochs for fit in settings.fits.values())
+    identity = digest([settings.model_dump(mode="json"), sha256(model)])
+    return Progress(state / "progress.json", identity, steps, epochs, place.world_size)
+
+
+def _steps(settings: FineTuneSettings, shares: dict[int, ImageSet], percent: int) -> int:
+    fit = settings.fits[percent]
+    return fit.epochs * steps_per_epoch(len(shares[percent]), fit.batch_size)
+
+
+def _show(
+    progress: Progress,
+    settings: FineTuneSettings,
+    shares: dict[int, ImageSet],
+    percent: int,
+    run: Run,
+) -> Callable[[Tensor], None]:
+    """What is to be called after each step of one share; those before it are done."""
+    before = list(shares)[: list(shares).index(percent)]
+    steps = sum(_steps(settings, shares, share) for share in before)
+    epochs = sum(settings.fits[share].epochs for share in before)
+
+    def done(loss: Tensor) -> None:
+        progress.update(steps + run.step, epochs + len(run.history), loss)
+
+    batch_size = settings.fits[percent].batch_size
+    progress.start_at(steps + run.step, epochs + len(run.history), batch_size)
+    return done
 
 
 def _labelled(settings: FineTuneSettings, percent: int) -> ImageSet:
@@ -74,6 +121,7 @@ def _write(
     train: ImageSet,
     test: ImageSet,
     folder: Path,
+    spent: dict[str, Any],
 ) -> None:
     predictions: NDArray[np.int64] = run.predictions.numpy()
     write_classification(
@@ -85,4 +133,5 @@ def _write(
         train_samples=len(train),
         provenance=provenance(settings.model_dump(mode="json"), {"model": model}),
         history=run.history,
+        spent=spent,
     )

@@ -77,7 +77,7 @@ def train(
         ):
             _train(settings, data, run, steps, state, place, stop, progress, events)
             if progress is not None:
-                _write_metrics(settings, start, run, plan, place, history, metrics)
+                _write_metrics(settings, start, run, plan, progress, history, metrics)
                 _write_model(settings, run, output)
                 remove_states(state)
                 progress.write("finished")
@@ -112,9 +112,11 @@ def _progress(
     if place.rank > 0:
         return None
     print(f"{describe(plan)}\n  first step              {run.step}", flush=True)
-    epochs, batch_size = settings.training.epochs, settings.training.batch_size
+    epochs = settings.training.epochs
     path = state / "progress.json"
-    return Progress(path, run.step, epochs * steps, epochs, batch_size, run.restarts)
+    progress = Progress(path, run.identity, epochs * steps, epochs, place.world_size)
+    progress.start_at(run.step, len(run.history.rows), settings.training.batch_size)
+    return progress
 
 
 def _train(
@@ -141,7 +143,6 @@ def _train(
         update(run, loss)
         corrupt = over_ranks(data.corrupt, place) if data.skip_corrupt else 0
         seconds = time.perf_counter() - last
-        run.seconds += seconds
         run.history.add(values, len(views[0]) * place.world_size, corrupt, seconds, waited)
         if run.step % steps == 0:
             run.history.end_epoch(rate)
@@ -172,7 +173,7 @@ def _write_metrics(
     start: Path | None,
     run: Run,
     plan: Plan,
-    place: Place,
+    progress: Progress,
     history: Path,
     metrics: Path,
 ) -> None:
@@ -182,13 +183,7 @@ def _write_metrics(
         {
             "final": run.history.rows[-1],
             "plan": {name: {"run": here, "paper": paper} for name, (here, paper) in plan.items()},
-            "cost": {
-                "seconds": round(run.seconds, 1),
-                "processes": place.world_size,
-                "processes_before": run.processes[:-1],
-                "device": place.device.type,
-                "restarts": run.restarts,
-            },
+            "cost": {**progress.cost(), "processes_before": run.processes[:-1]},
             "provenance": provenance(
                 settings.model_dump(mode="json"), {} if start is None else {"start": start}
             ),

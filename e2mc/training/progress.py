@@ -11,8 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
+from e2mc.cost import cost
 from e2mc.errors import E2MCError
-from e2mc.files import write_json
+from e2mc.files import read_json, write_json
 from e2mc.training.state import Interrupted
 
 FILE_SECONDS = 3.0
@@ -22,42 +23,54 @@ LINE_SECONDS = 10.0
 class Progress:
     """Writes ``progress.json`` every few seconds, and shows a bar on a terminal or plain lines.
 
+    What was spent by earlier starts of the same run is carried over from the file.
+
     Args:
         path: of progress.json.
-        step: steps done already.
+        identity: of the run, see `e2mc.training.run.Run`.
         steps: steps in all.
         epochs: epochs in all.
-        batch_size: images per step over all processes.
-        restarts: how many times the run was started before.
+        processes: that work together.
     """
 
-    def __init__(
-        self, path: Path, step: int, steps: int, epochs: int, batch_size: int, restarts: int
-    ) -> None:
+    def __init__(self, path: Path, identity: str, steps: int, epochs: int, processes: int) -> None:
         self.path = path
-        self.batch_size = batch_size
+        self.processes = processes
+        self.before = _spent_before(path, identity)
         self.content: dict[str, Any] = {
             "status": "running",
-            "epoch": step * epochs // steps,
+            "identity": identity,
+            "epoch": 0,
             "epochs": epochs,
-            "step": step,
+            "step": 0,
             "steps": steps,
             "images_per_second": None,
             "seconds_left": None,
-            "restarts": restarts,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "slurm_job": os.environ.get("SLURM_JOB_ID"),
             "started": time.time(),
         }
-        self.bar = _bar(step, steps) if sys.stderr.isatty() else None
-        self.filed, self.filed_step = time.monotonic(), step
+        self.bar = _bar(steps) if sys.stderr.isatty() else None
         self.lined = time.monotonic()
+        self.start_at(0, 0, 0)
+
+    def start_at(self, step: int, epoch: int, batch_size: int) -> None:
+        """Go on from here, with so many images in each step over all processes."""
+        self.content |= {"step": step, "epoch": epoch}
+        self.batch_size = batch_size
+        self.began = self.filed = time.monotonic()
+        self.first = self.filed_step = step
+        if self.bar is not None:
+            self.bar.update(step - self.bar.n)
         self.write("running")
+
+    def cost(self) -> dict[str, Any]:
+        """What the run has cost over all its starts, see `e2mc.cost`."""
+        return cost(processes=self.processes, before=self.before)
 
     def write(self, status: str) -> None:
         """Write progress.json now."""
-        self.content |= {"status": status, "updated": time.time()}
+        self.content |= {"status": status, "cost": self.cost(), "updated": time.time()}
         write_json(self.path, self.content)
 
     def update(self, step: int, epoch: int, loss: Tensor) -> None:
@@ -70,7 +83,8 @@ class Progress:
             return
         rate = (step - self.filed_step) / (now - self.filed)
         self.content["images_per_second"] = round(rate * self.batch_size, 1)
-        self.content["seconds_left"] = round((self.content["steps"] - step) / rate)
+        average = (step - self.first) / (now - self.began)
+        self.content["seconds_left"] = round((self.content["steps"] - step) / average)
         self.filed, self.filed_step = now, step
         self.write("running")
         if self.bar is not None:
@@ -88,10 +102,20 @@ class Progress:
         )
 
 
-def _bar(step: int, steps: int) -> Any:
+def _spent_before(path: Path, identity: str) -> dict[str, Any] | None:
+    """Cost of the earlier starts of this run; None: there were none."""
+    try:
+        content = read_json(path)
+        ours = content["identity"] == identity and content["status"] != "finished"
+        return dict(content["cost"]) if ours else None
+    except (E2MCError, KeyError, TypeError):
+        return None
+
+
+def _bar(steps: int) -> Any:
     from tqdm import tqdm
 
-    return tqdm(initial=step, total=steps, unit="step", mininterval=0.5)
+    return tqdm(total=steps, unit="step", mininterval=0.5)
 
 
 @contextmanager

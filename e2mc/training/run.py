@@ -32,8 +32,6 @@ class Run:
         scaler: of float16 gradients; does nothing otherwise.
         history: averages per epoch.
         step: steps done.
-        seconds: spent in training, over all starts.
-        restarts: how many times the run was resumed.
         processes: how many it ran on, one number per change.
     """
 
@@ -44,8 +42,6 @@ class Run:
     scaler: torch.amp.GradScaler
     history: History = field(default_factory=History)
     step: int = 0
-    seconds: float = 0.0
-    restarts: int = 0
     processes: list[int] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
@@ -58,8 +54,6 @@ class Run:
             "scaler": self.scaler.state_dict(),
             "history": self.history.state_dict(),
             "step": self.step,
-            "seconds": self.seconds,
-            "restarts": self.restarts,
             "processes": self.processes,
         }
 
@@ -73,8 +67,6 @@ class Run:
             self.scaler.load_state_dict(state["scaler"])
         self.history.load_state_dict(state["history"])
         self.step = state["step"]
-        self.seconds = state["seconds"]
-        self.restarts = state["restarts"] + 1
         before = state["processes"]
         self.processes = before + [now for now in self.processes if now != before[-1]]
 

@@ -138,7 +138,7 @@ def outcome(folder):
     files = sorted(folder.rglob("*.csv"))
     metrics = {p.parent.name: json.loads(p.read_text()) for p in folder.rglob("metrics.json")}
     numbers = {
-        name: {key: value for key, value in content.items() if key != "provenance"}
+        name: {key: value for key, value in content.items() if key not in ("cost", "provenance")}
         for name, content in metrics.items()
     }
     return {str(p.relative_to(folder)): p.read_bytes() for p in files}, numbers
@@ -203,6 +203,10 @@ def test_killed_and_resumed_is_bit_identical(root, tmp_path, monkeypatch, weight
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
     for name, tensor in weights[1].items():
         assert torch.equal(weights[-1][name], tensor), name
+    metrics = json.loads((tmp_path / "cut/semisup-10/metrics.json").read_text())
+    assert metrics["cost"]["restarts"] == 1
+    progress = json.loads((tmp_path / "b/progress.json").read_text())
+    assert (progress["status"], progress["step"], progress["epoch"]) == ("finished", 20, 8)
 
 
 def _child(rank, port, *arguments):
