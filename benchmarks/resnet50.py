@@ -208,7 +208,7 @@ def run_all(arguments: argparse.Namespace, folder: Path) -> None:
         own = content["criterion_seconds"]
         print(
             f"{method:10}({FULL_BATCH}, {content['d']}): {1000 * own:7.1f} ms of "
-            f"{scaled + own:7.2f} s, {100 * own / (scaled + own):.2f} %"
+            f"{scaled + own:7.2f} s, {100 * own / (scaled + own):.2g} %"
         )
 
 
