@@ -35,6 +35,8 @@ class Data(Strict):
     read `cifar10_source`; null: the folders are there already."""
     cifar10_source: Path | None = None
     """Folder with `train/<class>/*` and `test/<class>/*` images instead of the download."""
+    cifar10_per_class: int | None = Field(None, ge=1)
+    """Training images of each class that are kept; null: all 5,000."""
     imagenet: ImageNetData = ImageNetData()
     """ImageNet, or any folder of class folders: pre-training, linear, semi-supervised."""
     inat18: Path | None = Path("data/inat18")

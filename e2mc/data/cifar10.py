@@ -25,7 +25,7 @@ _FOLDERS = {"train": "train", "test": "val"}
 
 
 def prepare_cifar10(
-    imagenet: ImageNetData, source: Path | None, md5: str = MD5
+    imagenet: ImageNetData, source: Path | None, md5: str = MD5, per_class: int | None = None
 ) -> dict[str, dict[str, int]]:
     """Write `train/<class>/*`, `val/<class>/*` and class-balanced label lists.
 
@@ -34,6 +34,7 @@ def prepare_cifar10(
         source: the archive ``cifar-10-python.tar.gz``, or a folder with `train/<class>/*` and
             `test/<class>/*` images.
         md5: of the archive.
+        per_class: training images to keep of each class, the first ones; None: all.
 
     Returns:
         Counts of classes and images, under "imagenet".
@@ -57,6 +58,8 @@ def prepare_cifar10(
             names: dict[str, list[str]] = {}
             for category, suffix, content in images(split):
                 files = names.setdefault(category, [])
+                if split == "train" and len(files) == per_class:
+                    continue
                 files.append(f"{category}_{split}_{len(files):05d}{suffix}")
                 (part / folder / category).mkdir(parents=True, exist_ok=True)
                 (part / folder / category / files[-1]).write_bytes(content)

@@ -29,7 +29,7 @@ def prepare(data: Data) -> Summary:
         return prepare_digits(data.imagenet, data.inat18, data.voc07)
     if data.prepare == "cifar10":
         source = data.cifar10_source or download_cifar10(CIFAR10_FOLDER)
-        return prepare_cifar10(data.imagenet, source)
+        return prepare_cifar10(data.imagenet, source, per_class=data.cifar10_per_class)
     return {}
 
 

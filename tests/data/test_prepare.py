@@ -250,6 +250,8 @@ def test_cifar10_from_folders(tmp_path: Path) -> None:
                 Image.new("RGB", (32, 32), (index, 0, 0)).save(folder / f"{index}.jpg")
     data = imagenet_data(tmp_path / "cifar10")
     assert prepare_cifar10(data, tmp_path / "source")["imagenet"]["train"] == 60
+    fewer = prepare_cifar10(imagenet_data(tmp_path / "few"), tmp_path / "source", per_class=2)
+    assert fewer["imagenet"] == {"train": 4, "test": 6, "classes": 2}
     settings = ImageNetSettings(root=data.root, lists=data.lists, validation_fraction=None)
     train = open_imagenet(settings, "train")
     assert train.names[0] == "train/cat/cat_train_00000.jpg"

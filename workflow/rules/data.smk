@@ -8,7 +8,10 @@ rule prepare_data:
     params:
         config=CONFIG,
         settings=experiment.data.model_dump_json(
-            include={"prepare", "cifar10_source", "imagenet", "inat18", "voc07"}
+            include={
+                *("prepare", "cifar10_source", "cifar10_per_class"),
+                *("imagenet", "inat18", "voc07"),
+            }
         ),
     message:
         "Writing the data sets"
