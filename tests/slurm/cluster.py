@@ -148,10 +148,15 @@ def run(*command: str) -> str:
 
 
 def wait_until(predicate: Callable[[], Found], timeout: float, what: str) -> Found:
-    """Ask until the answer is true, and return it."""
+    """Ask until the answer is true, and return it.
+
+    Raises:
+        TimeoutError: it took too long.
+    """
     end = time.monotonic() + timeout
     while not (answer := predicate()):
-        assert time.monotonic() < end, f"not within {timeout:g} s: {what}"
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {timeout:g} s: {what}")
         time.sleep(0.1)
     return answer
 

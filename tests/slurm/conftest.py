@@ -1,8 +1,12 @@
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests import small_experiment
 from tests.slurm import cluster as test_cluster
+from tests.slurm.head import write_site
 
 
 @pytest.fixture(scope="session", name="cluster")
@@ -16,3 +20,31 @@ def running_cluster() -> Iterator[None]:
     yield
     if not found:
         test_cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def experiment() -> dict[str, Any]:
+    """The small experiment, with trainings just long enough to be disturbed."""
+    content: dict[str, Any] = small_experiment.small_experiment()
+    for part in ("scratch", "continued"):
+        content["methods"]["swav"][part]["epochs"] = 12
+    return content
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, cluster: None, experiment: dict[str, Any]) -> Path:
+    """The workflow with that experiment, and what it must know of the test cluster."""
+    folder = small_experiment.checkout(tmp_path / "checkout", experiment)
+    one = {"cpus": 1, "memory_gb": 2, "hours": 0.5}
+    gpu = ("pretrain_base", "pretrain", "imagenet_features", "transfer_features")
+    stages = {stage: {**one, "gpus": 1} for stage in (*gpu, "linear", "semisup", "inat18", "knn")}
+    write_site(folder, {**stages, "voc07": one, "import_checkpoint": one})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def local(
+    tmp_path_factory: pytest.TempPathFactory, cluster: None, experiment: dict[str, Any]
+) -> Path:
+    """The same folder without a cluster: what undisturbed runs on this machine are made in."""
+    return small_experiment.checkout(tmp_path_factory.mktemp("local") / "checkout", experiment)

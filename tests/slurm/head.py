@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from tests.slurm import cluster
+
+Found = TypeVar("Found")
 
 SITE = {
     "partitions": {"gpu": {"partition": "gpu"}, "cpu": {"partition": "cpu"}},
@@ -42,12 +44,33 @@ class Head:
                 stdout=screen,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, "E2MC_CLUSTER": str(folder / "site.yaml")},
+                env={
+                    **os.environ,
+                    "E2MC_CLUSTER": str(folder / "site.yaml"),
+                    "OMP_NUM_THREADS": "1",
+                },
             )
 
     @property
     def screen(self) -> str:
         return self.said.read_text()
+
+    def until(self, predicate: Callable[[], Found], what: str, timeout: float = 90) -> Found:
+        """Waits for something that happens while this head lives; returns the true answer."""
+
+        def answer() -> Found:
+            assert self.process.poll() is None, self.screen
+            return predicate()
+
+        try:
+            return cluster.wait_until(answer, timeout, what)
+        except TimeoutError as error:
+            raise AssertionError(f"{error}\n{self.screen}") from None
+
+    def running_node(self, job: str) -> str:
+        """Waits until a job runs, and the head knows it; returns its node."""
+        self.until(lambda: record(self.folder, job).get("state") == "RUNNING", f"{job} runs")
+        return str(record(self.folder, job)["where"])
 
     def interrupt(self) -> None:
         """Ctrl-C: a terminal sends SIGINT to the whole group."""
@@ -60,8 +83,10 @@ class Head:
 
     def ends(self, timeout: float = 120) -> int:
         """Waits for its exit status."""
-        cluster.wait_until(lambda: self.process.poll() is not None, timeout, self.screen)
-        return self.process.returncode
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"not over within {timeout:g} s:\n{self.screen}") from None
 
     def succeeds(self, timeout: float = 120) -> str:
         """Waits for success; returns the screen."""
@@ -76,16 +101,6 @@ def record(folder: Path, job: str) -> dict[str, Any]:
         assert isinstance(content, dict)
         return content
     return {}
-
-
-def running_node(folder: Path, job: str, timeout: float = 60) -> str:
-    """Waits until the job runs, and the head knows it; returns its node."""
-    found = cluster.wait_until(
-        lambda: record(folder, job).get("state") == "RUNNING" and record(folder, job),
-        timeout,
-        f"{job} runs: {record(folder, job)}",
-    )
-    return str(found["where"])
 
 
 def submissions(folder: Path) -> Counter[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.slurm import cluster
-from tests.slurm.head import Head, alive, record, restarts, running_node, submissions
+from tests.slurm.head import Head, alive, record, restarts, submissions
 from tests.slurm.toy import finished, toy, weights
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
@@ -31,9 +31,9 @@ def test_preempted_requeued_or_out_of_time_a_training_goes_on_by_itself(tmp_path
     folder = toy(tmp_path / "toy", trainings, hours=1 / 60, warning_seconds=50)
     head = Head(folder, "all")
     for name in trainings:
-        running_node(folder, f"train/{name}")
+        head.running_node(f"train/{name}")
     cluster.run("scontrol", "requeue", str(record(folder, "train/requeued")["job_id"]))
-    cluster.preempt(running_node(folder, "train/preempted"))
+    cluster.preempt(head.running_node("train/preempted"))
     head.succeeds()
     assert finished(folder) == dict.fromkeys(trainings, weights(steps))
     for name in trainings:
@@ -47,8 +47,8 @@ def test_after_kill_9_a_second_head_finds_what_runs_and_what_has_ended(tmp_path:
     folder = toy(tmp_path / "toy", trainings)
     first = Head(folder, "all")
     for name in ("ends_alone", "runs_on"):
-        running_node(folder, f"train/{name}")
-    cluster.wait_until(lambda: "done" in finished(folder), 60, "one training is evaluated")
+        first.running_node(f"train/{name}")
+    first.until(lambda: "done" in finished(folder), "one training is evaluated")
     first.kill()
     ended = folder / "results/toy/train/ends_alone.txt"
     cluster.wait_until(ended.exists, 60, "the training ends without a head")
@@ -60,17 +60,17 @@ def test_after_kill_9_a_second_head_finds_what_runs_and_what_has_ended(tmp_path:
 
 
 def test_ctrl_c_cancels_the_jobs_and_a_second_start_resumes(tmp_path: Path) -> None:
-    folder = toy(tmp_path / "toy", {"one": 150, "two": 150})
+    folder = toy(tmp_path / "toy", {"one": 100, "two": 100})
     head = Head(folder, "all")
     for name in ("one", "two"):
-        running_node(folder, f"train/{name}")
+        head.running_node(f"train/{name}")
     time.sleep(3)
     head.interrupt()
     assert head.ends() != 0
     assert "Cancelling 2 jobs" in head.screen
     cluster.wait_until(lambda: not alive(folder), 30, "no job is left")
     Head(folder, "all").succeeds()
-    assert finished(folder) == {"one": weights(150), "two": weights(150)}
+    assert finished(folder) == {"one": weights(100), "two": weights(100)}
     for name in ("one", "two"):
         assert log(folder, name).startswith("from step")
         assert "from step 0" not in log(folder, name)
@@ -80,7 +80,7 @@ def test_a_failure_has_a_reason_and_a_log_and_only_it_is_repeated(tmp_path: Path
     failing = {"raises": 5, "hungry": 30, "scancelled": 60}
     folder = toy(tmp_path / "toy", {**failing, "fine": 5})
     head = Head(folder, "all")
-    running_node(folder, "train/scancelled")
+    head.running_node("train/scancelled")
     cluster.run("scancel", str(record(folder, "train/scancelled")["job_id"]))
     assert head.ends() == 1
     said = {name: reason(head.screen, name) for name in failing}
@@ -109,22 +109,22 @@ def reason(screen: str, name: str) -> str:
 
 
 def test_the_jobs_of_a_dead_node_go_on_elsewhere(tmp_path: Path) -> None:
-    folder = toy(tmp_path / "toy", {"one": 150})
+    folder = toy(tmp_path / "toy", {"one": 100})
     head = Head(folder, "all")
-    node = running_node(folder, "train/one")
+    node = head.running_node("train/one")
     cluster.kill_node(node, noticed=True)
     try:
         head.succeeds()
     finally:
         cluster.revive_node(node)
-    assert finished(folder) == {"one": weights(150)}
+    assert finished(folder) == {"one": weights(100)}
     assert submissions(folder) == jobs("one")
 
 
 def test_patience_while_controller_and_database_are_away(tmp_path: Path) -> None:
     folder = toy(tmp_path / "toy", {"one": 50})
     head = Head(folder, "all")
-    running_node(folder, "train/one")
+    head.running_node("train/one")
     cluster.stop_controller()
     cluster.stop_database()
     try:
