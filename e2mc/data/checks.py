@@ -1,6 +1,7 @@
 """Is a data set what it should be? Asked before hours are spent on it."""
 
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 from e2mc.checkpoints import LABEL_LISTS
 from e2mc.config.settings import ImageNetSettings
 from e2mc.data.decode import decode
-from e2mc.data.image_set import ImageSet, LabelledImages, Split
+from e2mc.data.image_set import ImageSet, LabelledImages, Split, some
 from e2mc.data.imagenet import open_imagenet
 from e2mc.data.inat18 import open_inat18
 from e2mc.data.labels import label_subset
@@ -34,8 +35,9 @@ class Expected(NamedTuple):
         classes: number of classes.
         train: training images.
         test: test images.
-        labels: sample name -> a class index that it must carry.
+        labels: sample name of either split -> a class index that it must carry.
         lists: per cent -> sha256 of the label list.
+        folders: sha256 of the class folders' sorted names, each with a newline; None: any names.
     """
 
     classes: int
@@ -43,6 +45,7 @@ class Expected(NamedTuple):
     test: int
     labels: Mapping[str, int] = {}
     lists: Mapping[int, str] = {}
+    folders: str | None = None
 
 
 IMAGENET = Expected(
@@ -55,11 +58,26 @@ IMAGENET = Expected(
         "val/n02105855/ILSVRC2012_val_00000003.JPEG": 230,
     },
     lists={percent: source.sha256 for percent, source in LABEL_LISTS.items()},
+    folders="70002b0ff5de60a3a17a82dbfcff291931f96225ddf941ad2e182fc39e183d15",
 )
-"""ImageNet-1k, and the lists of google-research/simclr at 383d414."""
+"""ImageNet-1k, and the lists of google-research/simclr at 383d414.
 
-INAT18 = Expected(classes=8142, train=437_513, test=24_426)
-"""iNaturalist 2018."""
+Labels: `val_map.txt` as microsoft/Swin-Transformer prints its head (get_started.md), checked
+against the sorted folder names of a real copy, whose hash stands here too.
+"""
+
+INAT18 = Expected(
+    classes=8142,
+    train=437_513,
+    test=24_426,
+    labels={
+        "train_val2018/Plantae/7477/3b60c9486db1d2ee875f11a669fbde4a.jpg": 7477,
+        "train_val2018/Aves/2820/22c733d9199c35d2578232e3997e3da0.jpg": 2820,
+        "train_val2018/Arachnida/19/d17a9a6932315e5a1261659002c60a9f.jpg": 19,
+    },
+)
+"""iNaturalist 2018; labels as in the training lists of the long-tail literature (e.g.
+`iNaturalist18_train.txt` of Pepper-lll/NCfeature)."""
 
 VOC07 = Expected(
     classes=20,
@@ -71,7 +89,10 @@ VOC07 = Expected(
         "JPEGImages/000001.jpg": 11,
     },
 )
-"""PASCAL VOC 2007: a chair, a car, and in the test set a dog."""
+"""PASCAL VOC 2007: a chair, a car, and in the test set a dog.
+
+Checked against the boxes that several public detectors list for these three images.
+"""
 
 
 def check_imagenet(settings: ImageNetSettings, expected: Expected | None = None) -> list[Finding]:
@@ -129,19 +150,26 @@ def _splits(
         findings.append(Finding(name, True, counts))
         if expected is not None:
             wanted = expected.train if split == "train" else expected.test
-            findings[-1] = _check_counts(findings[-1], images, wanted, expected.classes)
+            findings[-1] = _check_counts(findings[-1], images, wanted, expected)
             findings += _check_labels(name, images, expected.labels)
+    if expected is not None and len(opened) == len(splits):
+        findings += _check_presence(subject, opened.values(), expected.labels)
     return findings, opened
 
 
-def _check_counts(found: Finding, images: LabelledImages, count: int, classes: int) -> Finding:
-    if (len(images), len(images.classes)) == (count, classes):
+def _check_counts(
+    found: Finding, images: LabelledImages, count: int, expected: Expected
+) -> Finding:
+    wrong = None
+    if (len(images), len(images.classes)) != (count, expected.classes):
+        wrong = f"expected {count:,} of {expected.classes:,}"
+    elif expected.folders is not None:
+        names = "".join(f"{name}\n" for name in images.classes)
+        if hashlib.sha256(names.encode()).hexdigest() != expected.folders:
+            wrong = "the names of the class folders are not the original's: labels would differ"
+    if wrong is None:
         return found
-    return Finding(
-        found.subject,
-        False,
-        f"{found.message}; expected {count:,} of {classes:,}. Unpack the archives again",
-    )
+    return Finding(found.subject, False, f"{found.message}; {wrong}. Unpack the archives again")
 
 
 def _check_labels(
@@ -158,6 +186,19 @@ def _check_labels(
                 f"{name} has label {carried}, expected {expected[name]}: class folders or lists "
                 "were renamed or reordered",
             )
+
+
+def _check_presence(
+    subject: str, splits: Iterable[LabelledImages], expected: Mapping[str, int]
+) -> Iterator[Finding]:
+    missing = set(expected).difference(*(images.names for images in splits))
+    if missing:
+        yield Finding(
+            subject,
+            False,
+            f"{some(sorted(missing))} of the original data set is not there: files or folders were "
+            "renamed or left out. Unpack the archives again",
+        )
 
 
 def _check_list(subject: str, path: Path, train: ImageSet, digest: str | None) -> Finding:

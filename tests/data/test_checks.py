@@ -1,5 +1,6 @@
 """What is said about a data set before hours are spent on it."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -10,6 +11,8 @@ from PIL import Image
 from e2mc.config.settings import ImageNetSettings
 from e2mc.data.checks import IMAGENET, Expected, check_imagenet, check_inat18, check_voc07
 from e2mc.files import sha256
+
+FOLDERS = hashlib.sha256(b"n01\nn02\n").hexdigest()
 
 
 @pytest.fixture
@@ -32,6 +35,7 @@ def expected(settings: ImageNetSettings, **changes) -> Expected:
         test=4,
         labels={"val/n02/n02_val_0.JPEG": 1},
         lists={10: sha256(settings.lists[10])},
+        folders=FOLDERS,
     )
     return right._replace(**changes)
 
@@ -50,7 +54,9 @@ def test_sound_data_set(settings: ImageNetSettings) -> None:
         ({"train": 5}, "4 images of 2 classes.*expected 5 of 2"),
         ({"classes": 3}, "expected 4 of 3"),
         ({"labels": {"val/n02/n02_val_0.JPEG": 0}}, "n02_val_0.JPEG has label .*1.*expected 0"),
+        ({"labels": {"val/n03/n03_val_0.JPEG": 1}}, "n03_val_0.JPEG .*is not there: .*renamed"),
         ({"lists": {10: "0" * 64}}, "not the list of google-research/simclr"),
+        ({"folders": FOLDERS[::-1]}, "names of the class folders are not the original's"),
     ],
 )
 def test_differences_are_found(settings: ImageNetSettings, changes: dict, message: str) -> None:
@@ -74,6 +80,17 @@ def test_damage_is_a_finding_and_no_exception(settings: ImageNetSettings, tmp_pa
     for findings in (check_inat18(tmp_path / "nowhere"), check_voc07(tmp_path / "nowhere")):
         assert [finding.ok for finding in findings] == [False, False]
         assert "no folder" in findings[0].message
+
+
+def test_a_class_folder_renamed_in_both_splits(settings: ImageNetSettings) -> None:
+    """Counts, classes and the agreement of the splits are as before; only the names tell."""
+    for split in ("train", "val"):
+        (settings.root / split / "n01").rename(settings.root / split / "n09")
+    settings.lists[10].write_text("n01_train_0.JPEG\nn02_train_1.JPEG\n")
+    plain = expected(settings, labels={}, folders=None)
+    assert all(finding.ok for finding in check_imagenet(settings, plain))
+    for wanted in (expected(settings, labels={}), expected(settings, folders=None)):
+        assert not all(finding.ok for finding in check_imagenet(settings, wanted))
 
 
 def test_known_labels_of_imagenet_name_their_own_folder() -> None:
