@@ -168,12 +168,7 @@ def _check(labels: NDArray[np.int64], classes: int, heads: Sequence[Head]) -> No
 
 
 class _Group:
-    """Heads of one seed: they see the same batches, so one product serves them all.
-
-    Without LARC, a decayed head's velocity is kept multiplied by k = (1 - momentum) / decay. Its
-    decay and momentum are then one `lerp` towards the weight, and the gradient, k times the
-    batch's mean, is added by the matrix product itself.
-    """
+    """Heads of one seed: they see the same batches, so one product serves them all."""
 
     def __init__(
         self,
@@ -194,8 +189,6 @@ class _Group:
         )
         self.operand = self.weight.to(product)
         self.larc = heads[0].fit.rule == "larc"
-        decays = [0.0 if self.larc else head.fit.weight_decay for head in heads]
-        self.scales = [(1 - MOMENTUM) / decay if decay else 1.0 for decay in decays]
         self.minus_one = self.weight.new_full((heads[0].fit.batch_size, len(heads), 1), -1.0)
         self.rates: list[float] = []
         self.losses: list[float] = []
@@ -249,38 +242,38 @@ class _Group:
     def _step(self, x: Tensor, labels: Tensor) -> Tensor:
         """One update; returns the summed loss of each head before it, (heads,)."""
         target = labels.view(-1, 1, 1).expand(-1, len(self.heads), 1)
-        log_probability = torch.log_softmax(self._logits(x, self.operand), dim=2)
-        loss = -log_probability.gather(2, target).sum(dim=(0, 2))
-        error = log_probability.exp_().scatter_add_(2, target, self.minus_one[: len(x)])
-        error.mul_(1 / len(x))
-        (self._larc if self.larc else self._sgd)(x, error)
+        logits = self._logits(x, self.operand)
+        of_target, largest = logits.gather(2, target)[..., 0], logits.amax(dim=2)
+        # exp() of a log-softmax takes ten times as long where it underflows.
+        error = torch.softmax(logits, dim=2)
+        loss = (largest - error.amax(dim=2).log() - of_target).sum(0)
+        error.scatter_add_(2, target, self.minus_one[: len(x)]).mul_(1 / len(x))
+        products = error.flatten(1).to(x.dtype).T @ x
+        gradients = products.to(self.weight.dtype).view(self.weight.shape), error.sum(0)
+        (self._larc if self.larc else self._sgd)(gradients)
         if self.operand is not self.weight:
             self.operand.copy_(self.weight)
         return loss
 
-    def _sgd(self, x: Tensor, error: Tensor) -> None:
-        for at, scale in enumerate(self.scales):
-            if scale != 1:
-                error[:, at].mul_(scale)
-        for own, velocity in self.parameters:
+    def _sgd(self, gradients: tuple[Tensor, Tensor]) -> None:
+        for (own, velocity), gradient in zip(self.parameters, gradients, strict=True):
             for at, head in enumerate(self.heads):
-                if head.fit.weight_decay:
-                    velocity[at].lerp_(own[at], 1 - MOMENTUM)
-                else:
-                    velocity[at].mul_(MOMENTUM)
-        (_, of_weight), (_, of_bias) = self.parameters
-        of_bias.add_(error.sum(0))
-        if self.operand is self.weight:
-            of_weight.flatten(0, 1).addmm_(error.flatten(1).T, x)
-        else:
-            of_weight.add_(self._gradient(x, error))
-        for own, velocity in self.parameters:
-            for at, scale in enumerate(self.scales):
-                own[at].add_(velocity[at], alpha=-self.rates[at] / scale)
+                # What torch.optim.SGD(fused=True) calls: decay, momentum and step in one pass.
+                torch._fused_sgd_(
+                    [own[at]],
+                    [gradient[at]],
+                    [velocity[at]],
+                    weight_decay=head.fit.weight_decay,
+                    momentum=MOMENTUM,
+                    lr=self.rates[at],
+                    dampening=0.0,
+                    nesterov=False,
+                    maximize=False,
+                    is_first_step=False,
+                )
 
-    def _larc(self, x: Tensor, error: Tensor) -> None:
+    def _larc(self, gradients: tuple[Tensor, Tensor]) -> None:
         """Apex LARC(clip=False): weight and bias of a head each by their own norms."""
-        gradients = self._gradient(x, error).to(self.weight.dtype), error.sum(0)
         for (own, velocity), gradient in zip(self.parameters, gradients, strict=True):
             for at, head in enumerate(self.heads):
                 decay = head.fit.weight_decay
@@ -292,6 +285,3 @@ class _Group:
                 direction = gradient[at].add(own[at], alpha=decay).mul_(factor)
                 velocity[at].mul_(MOMENTUM).add_(direction)
                 own[at].add_(velocity[at], alpha=-self.rates[at])
-
-    def _gradient(self, x: Tensor, error: Tensor) -> Tensor:
-        return (error.flatten(1).to(x.dtype).T @ x).view(self.weight.shape)
