@@ -2,7 +2,9 @@ import csv
 import json
 import multiprocessing
 import os
+import shutil
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from e2mc.evaluation import semisup as stage
 from e2mc.evaluation.semisup import semisup
 from e2mc.models import build_backbone, save_model
 from e2mc.training.distributed import Place
-from e2mc.training.state import save_state
+from e2mc.training.state import run_lock, save_state
 
 BACKBONE = Backbone(layers=(1, 1, 1, 1), width=2, stem="cifar", block="basic")
 EPOCHS = 4
@@ -301,4 +303,19 @@ def test_refusals(root, tmp_path):
     wider = settings(root, backbone=BACKBONE.model_copy(update={"width": 3}))
     with pytest.raises(E2MCError, match=r"\(backbone\) does not fit the model"):
         semisup(wider, model, tmp_path / "out", tmp_path / "other")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("bad", ["train/n01/n01_2.JPEG", "val/n02/n02_4.JPEG"])
+def test_a_corrupt_image_is_named_and_nothing_is_written(root, tmp_path, bad):
+    folder = Path(shutil.copytree(root, tmp_path / "images"))
+    (folder / bad).write_bytes((folder / bad).read_bytes()[:100])
+    with pytest.raises(E2MCError, match=f"cannot decode image .*{bad}"):
+        semisup(settings(folder), root / "model.safetensors", tmp_path / "out", tmp_path / "state")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_fine_tuning_on_one_run_directory_is_refused(root, tmp_path):
+    with run_lock(tmp_path / "state"), pytest.raises(E2MCError, match="in use by process"):
+        semisup(settings(root), root / "model.safetensors", tmp_path / "out", tmp_path / "state")
     assert not (tmp_path / "out").exists()
