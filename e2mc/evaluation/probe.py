@@ -142,6 +142,9 @@ def fit_heads(
     exact = torch.promote_types(test.dtype, torch.float32)
     product = torch.bfloat16 if precision == "bfloat16" else exact
     train = Views(view, views, device, product)
+    seen = test  # kept as float16 where it is, and converted block by block
+    if product == torch.bfloat16:
+        seen = torch.cat([converted(block, product) for block in torch.split(test, TEST_ROWS)])
     shape = (classes, test.shape[1])
     groups = [
         _Group([head for head in heads if head.seed == seed], shape, exact, product, device)
@@ -152,7 +155,10 @@ def fit_heads(
         features = train.epoch(epoch)
         for group in groups:
             group.train(features, targets, epoch)
-            group.test(test, test_y, product if epoch < last else exact)
+            if epoch < last:
+                group.test(seen, test_y, product)
+            else:
+                group.test(test, test_y, exact)
     fitted = {head: result for group in groups for head, result in group.fitted()}
     return [fitted[head] for head in heads]
 
