@@ -21,21 +21,12 @@ from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
+from e2mc.cluster import wanted
 from e2mc.cluster.command import Command
 from e2mc.cluster.queues import ALIVE, LOST, Sighting, is_busy, open_queue
-from e2mc.cluster.records import (
-    CANCELLED,
-    DONE,
-    FAILED,
-    SETTLED,
-    SUBMITTING,
-    Record,
-    fingerprint,
-    job_name,
-    read_record,
-)
+from e2mc.cluster.records import CANCELLED, DONE, FAILED, SUBMITTING, Record, read_record
 from e2mc.cluster.results import outcome, slurm_complaint
-from e2mc.cluster.settings import Cluster, Stage, load_cluster
+from e2mc.cluster.settings import Stage, load_cluster
 from e2mc.errors import E2MCError
 
 
@@ -61,7 +52,8 @@ class Executor(RemoteExecutor):
     def __post_init__(self) -> None:
         """Read the site's settings; refuse what would only fail after hours."""
         try:
-            self.cluster = _settings(self.workflow)
+            self.cluster = load_cluster(self.workflow.executor_settings.settings)
+            wanted.check_stages(self.cluster, self.workflow)
         except E2MCError as error:
             raise WorkflowError(str(error)) from None
         if self.workflow.deployment_settings.deployment_method:
@@ -75,14 +67,16 @@ class Executor(RemoteExecutor):
                 del os.environ[name]
         self.queue = open_queue(self.cluster)
         self.jobs: dict[str, Sighting] | None = None
+        self.ends: dict[str, str | None] = {}
         self.asked = float("-inf")
         self.silent_since: float | None = None
 
     def run_job(self, job: Any) -> None:
         """Take the job over from an earlier head, or make it ready to be submitted."""
-        record, stage = self._describe(job)
+        stage = self.cluster.stages[job.rule.name]
+        record = wanted.describe(job, stage)
         earlier = read_record(record.log)
-        if earlier is not None and _useful(earlier, record, job):
+        if earlier is not None and wanted.is_useful(earlier, record, job):
             self._say(earlier, f"found again as job {earlier.job_id}")
             waiting = Waiting(earlier, stage, found=True)
         else:
@@ -97,6 +91,8 @@ class Executor(RemoteExecutor):
     ) -> AsyncGenerator[SubmittedJobInfo, None]:
         """One look at all jobs; those that go on are given back."""
         fresh = self._look(active_jobs)
+        if fresh:
+            self._ask_for_ends([info.aux["waiting"] for info in active_jobs if info.aux])
         for info in active_jobs:
             if not self._settled(info, fresh):
                 yield info
@@ -117,7 +113,7 @@ class Executor(RemoteExecutor):
 
     def handle_job_success(self, job: Any) -> None:
         """Snakemake has recorded the outputs: nobody needs to find this job again."""
-        record = read_record(_log(job))
+        record = read_record(wanted.log_of(job))
         if record is not None:
             record.state = DONE
             record.write()
@@ -125,26 +121,6 @@ class Executor(RemoteExecutor):
     def print_job_error(self, job_info: SubmittedJobInfo, msg: str | None = None, **_: Any) -> None:
         """One line instead of Snakemake's description of the rule."""
         self.logger.error(msg)
-
-    def _describe(self, job: Any) -> tuple[Record, Stage]:
-        rule, log = job.rule.name, _log(job)
-        redirection = f" > {log} 2>&1"
-        command = job.shellcmd.strip()
-        if not command.endswith(redirection):
-            raise WorkflowError(f"rule {rule}: its command must end with `> {{log}} 2>&1`")
-        stage = self.cluster.stages[rule]
-        command = command.removesuffix(redirection)
-        record = Record(
-            rule=rule,
-            name=job_name(log),
-            command=command,
-            fingerprint=fingerprint(command, dict(job.params.items()), [*job.input]),
-            log=log,
-            tasks=stage.processes,
-            gpus=stage.nodes * stage.gpus,
-            nodes=stage.nodes,
-        )
-        return record, stage
 
     def _look(self, active_jobs: list[SubmittedJobInfo]) -> bool:
         """Ask the queue if it is time; whether there is an answer."""
@@ -223,16 +199,13 @@ class Executor(RemoteExecutor):
         self, info: SubmittedJobInfo, waiting: Waiting, sighting: Sighting | None
     ) -> bool:
         """It is not in the queue any more; its result may be on the way."""
-        now = time.monotonic()
         if waiting.gone_since is None:
-            waiting.gone_since = now
+            waiting.gone_since = time.monotonic()
             waiting.end = sighting.state if sighting else None
-        if now - waiting.gone_since < self.cluster.patience_seconds:
-            return False
         record = waiting.record
-        assert record.job_id is not None
-        ends = self.queue.ends([record.job_id]) or {}
-        state = ends.get(record.job_id) or waiting.end or "GONE"
+        if record.job_id not in self.ends:
+            return False
+        state = self.ends[record.job_id] or waiting.end or "GONE"
         if state.split()[0] in ALIVE:  # accounting lags behind
             state = waiting.end or "GONE"
         where = f" on {record.where}" if record.where else ""
@@ -249,6 +222,14 @@ class Executor(RemoteExecutor):
             record.write()
             return False
         return self._fail(info, waiting, reason)
+
+    def _ask_for_ends(self, waiting: list[Waiting]) -> None:
+        """How the jobs ended that have been gone for so long that no result will come."""
+        latest = time.monotonic() - self.cluster.patience_seconds
+        gone = [one for one in waiting if one.gone_since is not None and one.gone_since < latest]
+        ids = [one.record.job_id for one in gone if one.record.job_id is not None]
+        answer = self.queue.ends(ids) if ids else None
+        self.ends = {job_id: (answer or {}).get(job_id) for job_id in ids}
 
     def _ended(self, info: SubmittedJobInfo, waiting: Waiting, error: str | None) -> bool:
         if error is not None:
@@ -285,29 +266,3 @@ class Executor(RemoteExecutor):
 
     def _say(self, record: Record, text: str) -> None:
         self.logger.info(f"{record.label}: {text}")
-
-
-def _settings(workflow: Any) -> Cluster:
-    given = workflow.executor_settings.settings
-    cluster = load_cluster(given)
-    rules = {rule.name for rule in workflow.rules}
-    wanted = {job.rule.name for job in workflow.dag.needrun_jobs() if not job.is_local}
-    for wrong in sorted(set(cluster.stages) - rules):
-        raise E2MCError(f"{given}: stages.{wrong}: no such rule; rules: {', '.join(sorted(rules))}")
-    for missing in sorted(wanted - set(cluster.stages)):
-        raise E2MCError(f"{given}: say under `stages` what a job of {missing} takes")
-    return cluster
-
-
-def _log(job: Any) -> str:
-    return str(job.log[0])
-
-
-def _useful(earlier: Record, wanted: Record, job: Any) -> bool:
-    """Whether an earlier head's job is the wanted one, and runs or has left what is wanted."""
-    if earlier.state in (*SETTLED, SUBMITTING) or earlier.fingerprint != wanted.fingerprint:
-        return False
-    result = outcome(earlier)
-    if result is None:
-        return True
-    return result.error is None and all(Path(file).exists() for file in job.output)
