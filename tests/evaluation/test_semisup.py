@@ -2,19 +2,16 @@ import csv
 import json
 import multiprocessing
 import os
-import shutil
 import socket
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from tiny_semisup import BACKBONE, STD, settings, write_data
 
 from e2mc.config.evaluation import FineTune
-from e2mc.config.experiment import Images
-from e2mc.config.methods import Backbone, Optimizer, Views
-from e2mc.config.settings import FineTuneSettings, ImageNetSettings
+from e2mc.config.methods import Views
+from e2mc.config.settings import ImageNetSettings
 from e2mc.data.evaluation_views import evaluation_batches
 from e2mc.data.image_set import ImageSet
 from e2mc.data.imagenet import open_imagenet
@@ -24,57 +21,12 @@ from e2mc.errors import E2MCError
 from e2mc.evaluation import fine_tuning
 from e2mc.evaluation import semisup as stage
 from e2mc.evaluation.semisup import semisup
-from e2mc.models import build_backbone, save_model
-from e2mc.training.distributed import Place
-from e2mc.training.state import run_lock, save_state
-
-BACKBONE = Backbone(layers=(1, 1, 1, 1), width=2, stem="cifar", block="basic")
-EPOCHS = 4
-STD = (0.228, 0.224, 0.225)
+from e2mc.models import build_backbone
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("imagenet")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 12), ("val", 5)):
-        for label, name in enumerate(("n01", "n02")):
-            (root / split / name).mkdir(parents=True)
-            for i in range(count):
-                pixels = np.clip(rng.normal(80 + 80 * label, 50, size=(20, 20, 3)), 0, 255)
-                image = Image.fromarray(pixels.astype(np.uint8))
-                image.save(root / split / name / f"{name}_{i}.JPEG", format="PNG")
-    for percent, count in ((1, 3), (10, 7)):
-        lines = [f"{name}_{i}.JPEG\n" for i in range(count) for name in ("n02", "n01")]
-        (root / f"{percent}.txt").write_text("".join(lines))
-    torch.manual_seed(0)
-    weights = build_backbone(BACKBONE).state_dict()
-    state = {f"backbone.{name}": tensor for name, tensor in weights.items()}
-    save_model({**state, "projector.0.weight": torch.ones(2, 2)}, root / "model.safetensors", {})
-    return root
-
-
-def settings(root, **changes):
-    recipe = {"backbone_learning_rate": 0.02, "head_learning_rate": 0.5, "epochs": EPOCHS}
-    content = {
-        "backbone": BACKBONE,
-        "images": Images(size=12, evaluation_resize=14),
-        "fits": {
-            1: FineTune(**recipe, batch_size=4, milestones=(1, 3)),
-            10: FineTune(**recipe, batch_size=6),
-        },
-        "batch_norm": "synchronised",
-        "optimizer": Optimizer(rule="sgd"),
-        "data": ImageNetSettings(
-            root=root, lists={p: root / f"{p}.txt" for p in (1, 10)}, validation_fraction=None
-        ),
-        "views": Views(pipeline="tensor", scale=(0.5, 1.0)),
-        "normalization_std": STD,
-        "batch_size": 4,
-        "workers": 0,
-        "seed": 6,
-    }
-    return FineTuneSettings(**{**content, **changes})
+    return write_data(tmp_path_factory.mktemp("imagenet"))
 
 
 def plain(chosen, percent):
@@ -276,22 +228,6 @@ def test_a_state_of_other_settings_is_not_used(root, tmp_path, monkeypatch, caps
     assert "starting anew" in capsys.readouterr().out
 
 
-def test_another_number_of_processes_is_refused_unless_asked_for(
-    root, tmp_path, monkeypatch, capsys
-):
-    chosen, model = settings(root), root / "model.safetensors"
-    run = fine_tuning.build(chosen, 1, model, 2, Place(0, 2, 0))
-    save_state(tmp_path / "1", 3, run.state_dict())
-    alone = fine_tuning.build(chosen, 1, model, 2, Place(0, 1, 0))
-    with pytest.raises(E2MCError, match=r"saved by 2 process\(es\), this run has 1.*delete"):
-        fine_tuning.resume(alone, tmp_path / "1", Place(0, 1, 0))
-    assert alone.step == 0
-    monkeypatch.setenv("E2MC_ANY_PROCESSES", "1")
-    fine_tuning.resume(alone, tmp_path / "1", Place(0, 1, 0))
-    assert alone.step == 3
-    assert "WARNING" in capsys.readouterr().err
-
-
 def test_refusals(root, tmp_path):
     model = root / "model.safetensors"
     fit = FineTune(backbone_learning_rate=1e30, head_learning_rate=1e30, epochs=5, batch_size=4)
@@ -303,19 +239,4 @@ def test_refusals(root, tmp_path):
     wider = settings(root, backbone=BACKBONE.model_copy(update={"width": 3}))
     with pytest.raises(E2MCError, match=r"\(backbone\) does not fit the model"):
         semisup(wider, model, tmp_path / "out", tmp_path / "other")
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("bad", ["train/n01/n01_2.JPEG", "val/n02/n02_4.JPEG"])
-def test_a_corrupt_image_is_named_and_nothing_is_written(root, tmp_path, bad):
-    folder = Path(shutil.copytree(root, tmp_path / "images"))
-    (folder / bad).write_bytes((folder / bad).read_bytes()[:100])
-    with pytest.raises(E2MCError, match=f"cannot decode image .*{bad}"):
-        semisup(settings(folder), root / "model.safetensors", tmp_path / "out", tmp_path / "state")
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_second_fine_tuning_on_one_run_directory_is_refused(root, tmp_path):
-    with run_lock(tmp_path / "state"), pytest.raises(E2MCError, match="in use by process"):
-        semisup(settings(root), root / "model.safetensors", tmp_path / "out", tmp_path / "state")
     assert not (tmp_path / "out").exists()
