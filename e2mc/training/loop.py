@@ -66,16 +66,15 @@ def train(
     place = find_place()
     lock = run_lock(state) if place.rank == 0 else nullcontext()
     with lock, stop_signals() as stop, process_group(place):
-        data = _open_data(settings, place)
-        run = build_run(settings, start, place)
+        data, run = _open_data(settings, place), build_run(settings, start, place)
         steps = steps_per_epoch(len(data.image_set), data.batch_size, data.drop_last)
         resume(run, state, place)
         plan = make_plan(settings, start, len(data.image_set), steps, place)
-        with (
-            reported(_progress(settings, state, run, steps, plan, place)) as progress,
-            written_events(settings.tensorboard and place.rank == 0, state, run.step) as events,
-        ):
-            _train(settings, data, run, steps, state, place, stop, progress, events)
+        with reported(_progress(settings, state, run, steps, plan, place)) as progress:
+            with written_events(
+                settings.tensorboard and place.rank == 0, state, run.step
+            ) as events:
+                _train(settings, data, run, steps, state, place, stop, progress, events)
             if progress is not None:
                 _write_metrics(settings, start, run, plan, progress, history, metrics)
                 _write_model(settings, run, output)
