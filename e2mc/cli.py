@@ -124,8 +124,10 @@ def knn(arguments: Arguments) -> None:
     """Nearest neighbours on cached ImageNet features."""
     from e2mc.evaluation.knn import knn as nearest_neighbours
 
-    settings = stages.neighbour_settings(_experiment(arguments))
-    nearest_neighbours(settings, arguments.train, arguments.test, arguments.output)
+    settings = stages.neighbour_settings(_experiment(arguments), arguments.base)
+    nearest_neighbours(
+        settings, arguments.train, arguments.test, arguments.embeddings, arguments.output
+    )
 
 
 def compare(arguments: Arguments) -> None:
@@ -177,6 +179,13 @@ def summary(arguments: Arguments) -> None:
     write_text(arguments.output, summarise(experiment, results(experiment.name)))
 
 
+def status(arguments: Arguments) -> None:
+    """Say what every job of an experiment is doing, from files alone."""
+    from e2mc.reporting.status import report
+
+    print(report(arguments.config, everything=arguments.all))
+
+
 def doctor(arguments: Arguments) -> None:
     """Check everything that would otherwise fail after hours."""
     from e2mc.doctor import run
@@ -221,7 +230,10 @@ def _parser() -> argparse.ArgumentParser:
     probing.add_argument("--protocol", choices=["imagenet", "inat18"], default="imagenet")
     verb("semisup", semisup, "config", "base", "trial", "model", "output", "state")
     verb("svm", svm, "config", "trial", "features", "output")
-    verb("knn", knn, "config", "features", "output")
+    comparing_images = verb("knn", knn, "config", "base", "features", "output")
+    comparing_images.add_argument(
+        "--embeddings", type=Path, required=True, help="embeddings.npy of the extraction"
+    )
     comparing = verb("compare", compare)
     comparing.add_argument("base", type=Path, help="predictions.csv of the base model")
     comparing.add_argument("models", type=Path, nargs="+", help="predictions.csv of other models")
@@ -238,6 +250,9 @@ def _parser() -> argparse.ArgumentParser:
     paging = verb("page", page, "config", "output")
     paging.add_argument("name", help="a table, reproduction, significance, trials, overview")
     verb("summary", summary, "config", "output")
+    looking = verb("status", status)
+    looking.add_argument("--config", type=Path, help="one experiment; else all under results/")
+    looking.add_argument("--all", action="store_true", help="also list what is done or not begun")
     examining = verb("doctor", doctor, "config")
     examining.add_argument("--all-images", action="store_true", help="decode every image")
     return parser

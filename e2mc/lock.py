@@ -53,6 +53,21 @@ def locked(path: Path | str, *, wait: bool = True) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+def holder(path: Path | str) -> str | None:
+    """Who holds the lock file ``path``, if anybody who lives; nothing is waited for or changed.
+
+    A holder on another machine lives if it has touched the lock lately, by this machine's clock.
+    """
+    path = Path(path)
+    content = _holder(path)
+    if not content:
+        return None
+    alive = _alive(content)
+    if alive is None:
+        alive = time.time() - _touched(path) / 1e9 < STALE_SECONDS
+    return _describe(content) if alive else None
+
+
 def _acquire(path: Path, token: str, wait: bool) -> None:
     seen: tuple[str, int] | None = None
     since = time.monotonic()

@@ -61,7 +61,7 @@ def test_the_command_is_installed_and_python_m_is_the_same() -> None:
     ).stdout
     for verb in (
         *("prepare-demo", "fetch", "import-checkpoint", "pretrain", "extract", "linear"),
-        *("semisup", "svm", "knn", "compare", "table", "figure", "doctor"),
+        *("semisup", "svm", "knn", "compare", "table", "figure", "doctor", "status"),
     ):
         assert verb in shown
 

@@ -1,5 +1,6 @@
 import json
 import os
+import socket
 import threading
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from e2mc import lock
 from e2mc.errors import E2MCError
-from e2mc.lock import locked
+from e2mc.lock import holder, locked
 
 
 def test_the_lock_exists_while_it_is_held_and_names_the_holder(tmp_path: Path) -> None:
@@ -16,6 +17,23 @@ def test_the_lock_exists_while_it_is_held_and_names_the_holder(tmp_path: Path) -
     with locked(path):
         assert json.loads(path.read_text())["pid"] == os.getpid()
     assert not path.exists()
+
+
+def test_a_look_at_the_holder_waits_for_nobody_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "run.lock"
+    assert holder(path) is None
+    with locked(path):
+        before = path.stat()
+        assert holder(path) == f"process {os.getpid()} on {socket.gethostname()}"
+        assert path.stat() == before
+    assert holder(path) is None
+    _holder(path, machine="elsewhere pid:[1]")
+    assert holder(path) == f"process {json.loads(path.read_text())['pid']} on elsewhere"
+    os.utime(path, (1, 1))
+    assert holder(path) is None, "silent for too long"
+    path.write_text("")
+    assert holder(path) is None
+    assert path.exists()
 
 
 def test_it_is_released_when_the_block_fails(tmp_path: Path) -> None:
