@@ -152,5 +152,5 @@ class Evaluation(Strict):
     """Input normalisation of every evaluation (e2mc `eval_linear.py`: SwAV's 0.228)."""
     batch_size: int = Field(256, ge=1)
     """Images per forward pass of the extraction."""
-    embedding_samples: int = Field(2000, ge=2)
-    """Test images whose embeddings are kept for Figures 2 and D.1."""
+    embedding_samples: int = Field(50_000, ge=2)
+    """Test images whose embeddings are kept for Figures 2, 3 and D.1: all of ImageNet's."""

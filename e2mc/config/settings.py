@@ -116,9 +116,11 @@ class SVMSettings(Strict):
 
 
 class NeighbourSettings(Strict):
-    """Nearest neighbours on cached ImageNet features."""
+    """Nearest neighbours on cached ImageNet features, and distances between embeddings."""
 
     protocol: Neighbours
+    space: Literal["hypercube", "hypersphere"]
+    """The compact space of the base's E2MC criterion, in which distances are taken."""
 
 
 class ReportingSettings(Strict):

@@ -212,21 +212,28 @@ def svm_settings(experiment: Experiment, trial: int) -> SVMSettings:
     return SVMSettings(protocol=experiment.evaluation.voc07, seed=seed_of(experiment, trial))
 
 
-def neighbour_settings(experiment: Experiment) -> NeighbourSettings:
-    """Nearest neighbours."""
-    return NeighbourSettings(protocol=experiment.evaluation.knn)
+def neighbour_settings(experiment: Experiment, base: str) -> NeighbourSettings:
+    """Nearest neighbours of one model."""
+    return NeighbourSettings(
+        protocol=experiment.evaluation.knn, space=space_of(experiment, base) or "hypersphere"
+    )
+
+
+def space_of(experiment: Experiment, base: str) -> Any:
+    """The compact space of a base's E2MC criterion, None without such a criterion."""
+    added = experiment.criteria.get("e2mc", {}).get(experiment.bases[base].method)
+    return getattr(added, "space", None)
 
 
 def reporting_settings(experiment: Experiment, bases: Iterable[str]) -> ReportingSettings:
     """A table, a figure or the tests of these bases."""
     shown = {name: experiment.bases[name] for name in dict.fromkeys(bases)}
-    added = {name: experiment.criteria.get("e2mc", {}).get(shown[name].method) for name in shown}
     ablation = experiment.tables.table_d2
     return ReportingSettings(
         trials=experiment.trials,
         comparable=experiment.comparable,
         percents=experiment.evaluation.linear.percents,
         bases=shown,
-        spaces={name: str(getattr(one, "space", None)) for name, one in added.items() if one},
+        spaces={name: space for name in shown if (space := space_of(experiment, name))},
         ablation=ablation if ablation and ablation.base in shown else None,
     )

@@ -79,7 +79,7 @@ def extract(
         settings: data sets, views, image sizes.
         model: `model.safetensors`; only trunk and, for embeddings, projector are loaded.
         output: folder that receives `<dataset>-<split>/`.
-        embeddings: `.npy` file for the projector's float32 output on the first test images of
+        embeddings: `.npy` file for the projector's float16 output on the first test images of
             ImageNet, (samples, d).
 
     Raises:
@@ -269,11 +269,17 @@ def _write_embeddings(
     device: torch.device,
 ) -> None:
     bounds = (0, min(settings.embedding_samples, len(images)))
-    embeddings = [
-        network["projector"](
-            network["backbone"](batch.contiguous(memory_format=torch.channels_last))
+    parts = []
+    for batch in _batches(settings, images, "center", 0, bounds, device):
+        features = network["backbone"](batch.contiguous(memory_format=torch.channels_last))
+        parts.append(network["projector"](features).to(torch.float16).cpu().numpy())
+    embeddings = np.concatenate(parts)
+    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    if bad.size:
+        raise E2MCError(
+            f"the embedding of {images.names[bad[0]]} is NaN or beyond 65504, which float16 cannot "
+            "hold: the model has diverged; train it again with a lower learning rate or weaker "
+            "criterion"
         )
-        for batch in _batches(settings, images, "center", 0, bounds, device)
-    ]
     with atomic_write(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, torch.cat(embeddings).float().cpu().numpy())
+        np.save(stream, embeddings)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,9 @@ from e2mc.reporting.needs import Cell
 
 WIDTH = 6.75
 """Inches: two columns of a conference page."""
+
+POINTS = 2000
+"""Test images that a panel of points shows."""
 
 COLOURS = {"base": "#555555", "continued": "#0072B2", "e2mc": "#D55E00"}
 FIXED_METADATA = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
@@ -95,7 +99,7 @@ def _unit_cube(experiment: Experiment, results: Path, cell: Cell) -> NDArray[np.
     """Embeddings in the space of the base's E2MC criterion, shape (samples, d)."""
     space = getattr(experiment.criteria["e2mc"][experiment.bases[cell.base].method], "space", "")
     path = results / layout.EMBEDDINGS.format(**cell._asdict())
-    embeddings = _load(path).astype(np.float64)
+    embeddings = _load(path)[:POINTS].astype(np.float64)
     if embeddings.ndim != 2 or embeddings.shape[1] < 2:
         raise E2MCError(f"{path} has the shape {embeddings.shape}, not (samples, dimensions)")
     return np.asarray(expit(embeddings) if space == "hypercube" else ndtr(embeddings))
@@ -119,7 +123,7 @@ def _plane(
 
 
 def _figure3(experiment: Experiment, results: Path, cells: Sequence[Cell]) -> Figure:
-    """Distances to the nearest and to a far neighbour, before and after."""
+    """Distances of test embeddings to the nearest and to a far neighbour, before and after."""
     bases = list(dict.fromkeys(cell.base for cell in cells))
     ranks = experiment.evaluation.knn.distance_ranks
     drawing = Figure(figsize=(WIDTH, 1.5 * len(bases) + 0.3))
@@ -148,7 +152,7 @@ def _figure3(experiment: Experiment, results: Path, cells: Sequence[Cell]) -> Fi
             panel.spines["left"].set_visible(False)
         row[0].legend(loc="upper right")
     for panel in axes[-1]:
-        panel.set_xlabel("distance")
+        panel.set_xlabel("distance in the compact space")
     return drawing
 
 
@@ -208,9 +212,9 @@ def _history(results: Path, cell: Cell) -> "pd.Series[float]":
         raise E2MCError(f"{path} has no columns epoch and top1; delete it and run again") from error
 
 
-def _load(path: Path) -> NDArray[np.float32]:
+def _load(path: Path) -> NDArray[np.floating[Any]]:
     try:
-        return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except FileNotFoundError as error:
         raise E2MCError(f"{path} does not exist: run its stage first") from error
     except (ValueError, EOFError) as error:

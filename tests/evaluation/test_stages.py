@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from cached_features import clusters, write_features
+from scipy.special import expit, ndtr
 
 from e2mc.config.evaluation import VOC07, INat18, LinearFit, Neighbours
 from e2mc.config.settings import INatSettings, NeighbourSettings, SVMSettings
 from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.evaluation.inat18 import inat18
-from e2mc.evaluation.knn import knn
+from e2mc.evaluation.knn import in_unit_cube, knn
 from e2mc.evaluation.neighbours import knn_top1
 from e2mc.evaluation.results import Epoch, write_classification, write_multilabel
 from e2mc.evaluation.svm import svm_average_precision
@@ -141,7 +142,10 @@ def test_knn_compares_centre_crops(tmp_path):
     test_x, test_y = clusters(30, 8, 3, 1, seed=1, spread=2.0)
     indices = pair(tmp_path, x, y, test_x, test_y, ["random", "random", "center"])
     protocol = Neighbours(neighbours=(5, 11), distance_ranks=(1, 4))
-    knn(NeighbourSettings(protocol=protocol), *indices, tmp_path / "knn")
+    embeddings = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float16)
+    np.save(tmp_path / "embeddings.npy", embeddings)
+    settings = NeighbourSettings(protocol=protocol, space="hypercube")
+    knn(settings, *indices, tmp_path / "embeddings.npy", tmp_path / "knn")
     stored = test_x[0].astype(np.float16)
     votes = knn_top1(x[2].astype(np.float16), y, stored, test_y, (5, 11))
     metrics = json.loads((tmp_path / "knn/metrics.json").read_text())
@@ -150,10 +154,23 @@ def test_knn_compares_centre_crops(tmp_path):
     found = [int(line["prediction"]) for line in read(tmp_path / "knn/predictions.csv")]
     assert found == votes.predictions[5].tolist()
     distances = np.load(tmp_path / "knn/distances.npy")
-    exact = np.linalg.norm(stored[:, None].astype(float) - stored[None], axis=2)
+    cube = 1 / (1 + np.exp(-embeddings.astype(float)))
+    exact = np.linalg.norm(cube[:, None] - cube[None], axis=2)
     expected = np.sort(exact, axis=1)[:, [1, 4]]
     assert distances.dtype == np.float32
-    np.testing.assert_allclose(distances, expected, rtol=1e-6)
+    np.testing.assert_allclose(distances, expected, atol=1e-3)
+
+
+def test_embeddings_in_the_cube_of_either_space(tmp_path, monkeypatch):
+    monkeypatch.setattr("e2mc.evaluation.knn.ROWS", 3)
+    z = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float16)
+    path = tmp_path / "embeddings.npy"
+    np.save(path, z)
+    for space, expected in (("hypercube", expit(z)), ("hypersphere", ndtr(z.astype(float)))):
+        np.testing.assert_allclose(in_unit_cube(path, space), expected, atol=5e-4)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(E2MCError, match=r"cannot read the embeddings .*embeddings.npy"):
+        in_unit_cube(path, "hypercube")
 
 
 def test_the_reported_number_is_the_last_and_the_best_is_the_first_of_equals(tmp_path):

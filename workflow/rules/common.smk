@@ -224,4 +224,4 @@ def svm_parameters(wildcards):
 
 
 def neighbour_parameters(wildcards):
-    return stages.neighbour_settings(experiment).model_dump_json()
+    return stages.neighbour_settings(experiment, wildcards.base).model_dump_json()

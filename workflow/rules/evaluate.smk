@@ -95,6 +95,7 @@ rule knn:
     input:
         train=path(layout.IMAGENET_TRAIN),
         test=path(layout.IMAGENET_TEST),
+        embeddings=path(layout.EMBEDDINGS),
     output:
         metrics=path(layout.METRICS.replace("{protocol}", "knn")),
         predictions=path(layout.PREDICTIONS.replace("{protocol}", "knn")),
@@ -110,5 +111,6 @@ rule knn:
     message:
         "Nearest neighbours: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"
     shell:
-        "e2mc knn --config {params.config} --train {input.train} --test {input.test}"
-        " --output {params.folder} > {log} 2>&1"
+        "e2mc knn --config {params.config} --base {wildcards.base} --train {input.train}"
+        " --test {input.test} --embeddings {input.embeddings} --output {params.folder}"
+        " > {log} 2>&1"
