@@ -71,9 +71,7 @@ def train(
         resume(run, state, place)
         plan = make_plan(settings, start, len(data.image_set), steps, place)
         with reported(_progress(settings, state, run, steps, plan, place)) as progress:
-            with written_events(
-                settings.tensorboard and place.rank == 0, state, run.step
-            ) as events:
+            with written_events(settings.tensorboard, state, run.step, place) as events:
                 _train(settings, data, run, steps, state, place, stop, progress, events)
             if progress is not None:
                 _write_metrics(settings, start, run, plan, progress, history, metrics)

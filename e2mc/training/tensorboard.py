@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from e2mc.errors import E2MCError
+from e2mc.training.distributed import Place
 
 KEPT_STEPS = 100
 """Steps whose values wait on the device: fetching each by itself would stall a GPU."""
@@ -59,9 +60,12 @@ def _writer(folder: Path, first_step: int) -> Any:
 
 
 @contextmanager
-def written_events(wanted: bool, folder: Path, step: int) -> Iterator[Events | None]:
-    """Events if they are wanted; complete however the block ends, kill -9 excepted."""
-    if not wanted:
+def written_events(wanted: bool, folder: Path, step: int, place: Place) -> Iterator[Events | None]:
+    """Events if they are wanted, of one process for all.
+
+    They are complete however the block ends, kill -9 excepted.
+    """
+    if not wanted or place.rank > 0:
         yield None
         return
     events = Events(folder, step)
