@@ -60,7 +60,21 @@ def statuses(experiment: Experiment, results: Path) -> list[Status]:
         results: its results folder, which need not exist.
     """
     look = _Look(results)
-    return [look.at(job) for job in jobs(experiment)]
+    found = [look.at(job) for job in jobs(experiment)]
+    states = {(one.job.stage, one.job.name): one.state for one in found}
+    return [Status(one.job, "done") if _is_spent(one, states) else one for one in found]
+
+
+_READERS = {"imagenet": ("linear", "knn"), "transfer": ("inat18", "voc07")}
+
+
+def _is_spent(status: Status, states: Mapping[tuple[str, str], str]) -> bool:
+    """Features that were deleted when all that reads them was done are no work left to do."""
+    if status.job.stage != "features" or status.state not in ("interrupted", "not begun"):
+        return False
+    model, _, kind = status.job.name.rpartition("-")
+    readers = {states.get((stage, model), "done") for stage in _READERS[kind]}
+    return readers == {"done"}
 
 
 class _Look:

@@ -94,6 +94,18 @@ def test_a_job_is_done_when_all_its_outputs_are_there(
     assert status(experiment, results, PROBE).state == "done"
 
 
+def test_features_may_be_deleted_when_all_that_reads_them_is_done(
+    experiment: Experiment, results: Path
+) -> None:
+    features = f"logs/features/{MODEL}-transfer.log"
+    write_text(results / features, "voc07-test: 5 of 5 images")
+    readers = [f"logs/{stage}/{MODEL}.log" for stage in ("inat18", "voc07")]
+    for reader, expected in zip(readers, ("interrupted", "done"), strict=True):
+        for file in status(experiment, results, reader).job.outputs:
+            write_text(results / file, "")
+        assert status(experiment, results, features).state == expected
+
+
 def test_a_training_runs_while_its_lock_is_held(
     experiment: Experiment, results: Path, dead: int
 ) -> None:
