@@ -99,7 +99,7 @@ class _Look:
             record = None  # a later start was not on the cluster
         seen = Status(job, "running", "", progress, record)
         lines = _last_lines(log)
-        if self._runs(job, log, progress):
+        if self._runs(job, log, progress) or (record is None and self._runs_elsewhere(job, log)):
             return seen._replace(note="" if progress or not lines else lines[-1])
         if record is not None and record.state not in SETTLED:
             if self.head is None or self.now - record.seen > WATCHED_SECONDS:
@@ -113,11 +113,13 @@ class _Look:
         """Whether a process is at work on it, as far as can be told from this machine."""
         if job.state and holder(self.results / job.state / "lock"):
             return True
-        if os.path.realpath(log) in self.written or self._reports(progress):
-            return True
-        # a job without a lock is seen from another machine by its log alone
-        began = _modified(log) >= self.head_started > 0
-        return self.head_elsewhere and not job.state and began and not _error(_last_lines(log))
+        return os.path.realpath(log) in self.written or self._reports(progress)
+
+    def _runs_elsewhere(self, job: Job, log: Path) -> bool:
+        """A job without a lock, begun by a head on another machine, is seen by its log alone."""
+        if not self.head_elsewhere or job.state:
+            return False
+        return _modified(log) >= self.head_started > 0 and not _error(_last_lines(log))
 
     def _reports(self, progress: Mapping[str, Any]) -> bool:
         if progress.get("status") != "running":

@@ -246,6 +246,9 @@ def test_a_head_on_another_machine_is_believed_about_the_logs_of_its_jobs(
     write_json(results / ".head", {"machine": "node7 pid:[1]", "pid": 1, "token": "x"})
     write_text(results / PROBE, "")
     assert status(experiment, results, PROBE).state == "running"
+    record(results, PROBE, "PENDING")
+    assert status(experiment, results, PROBE).state == "queued", "preempted: the log is older"
+    (results / f".runs/jobs/linear/{MODEL}/job.json").unlink()
     os.utime(results / PROBE, (1, 1))
     assert status(experiment, results, PROBE).state == "interrupted", "older than this head"
     write_text(results / PROBE, "e2mc linear: no\n")
