@@ -75,7 +75,7 @@ def kill_node(name: str, *, noticed: bool = False) -> None:
     daemon = _process(f"slurmd-{name}")
     assert daemon is not None, f"slurmd of {name} is not running"
     daemon.kill()
-    while doomed := [process for process in psutil.process_iter() if _node_of(process) == name]:
+    while doomed := [process for process in psutil.process_iter() if _is_on(process, name)]:
         parents = {process.parent() for process in doomed}
         # A step's slurmstepd would report the death of its processes: it dies before them.
         for parent in parents:
@@ -176,10 +176,11 @@ def _end(daemon: str) -> None:
     process.wait(30)
 
 
-def _node_of(process: psutil.Process) -> str | None:
-    """The node that a job's process believes to be on."""
+def _is_on(process: psutil.Process, node: str) -> bool:
+    """Whether this is a job's process on a node of this cluster; there may be another cluster."""
     try:
-        environment: dict[str, str] = process.environ()
-        return environment.get("SLURMD_NODENAME")
+        environment = process.environ()
     except psutil.Error:
-        return None
+        return False
+    here = ("e2mc", node)
+    return (environment.get("SLURM_CLUSTER_NAME"), environment.get("SLURMD_NODENAME")) == here

@@ -35,16 +35,21 @@ install_packages() {
   # The packages' own services stay down: this policy is asked before any is started.
   local policy=/usr/sbin/policy-rc.d
   [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy; chmod +x $policy; trap "rm -f $policy" EXIT; }
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-    apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$state/log/apt.log" 2>&1 ||
+  { apt-get -o Acquire::Retries=0 update -qq && DEBIAN_FRONTEND=noninteractive \
+    apt-get -o Acquire::Retries=0 install -y -qq --no-install-recommends "${missing[@]}"; } >"$state/log/apt.log" 2>&1 ||
     cannot "apt-get could not install ${missing[*]}: $(tail -n 1 "$state/log/apt.log")"
 }
 
 configure() {
-  local host signal name i
+  local host version signal cgroup name i
   host=$(hostname -s)
-  signal=SlurmctldParameters=preempt_send_user_signal
-  slurmctld -V | awk '{ split($2, v, "."); exit !(v[1] >= 23) }' && signal=PreemptParameters=send_user_signal
+  version=$(slurmctld -V | sed 's/.* \([0-9]*\)\.\([0-9]*\).*/\1\2/')
+  if ((version >= 2311)); then
+    signal=PreemptParameters=send_user_signal cgroup=CgroupPlugin=disabled
+  else
+    signal=SlurmctldParameters=preempt_send_user_signal cgroup=
+  fi
+  echo "$cgroup" >"$state/etc/cgroup.conf"
   for name in slurm slurmdbd gres; do
     sed -e "s|@STATE@|$state|; s|@HOST@|$host|; s|@PREEMPT_SIGNAL@|$signal|" \
       "$here/etc/$name.conf.in" >"$state/etc/$name.conf"
