@@ -9,6 +9,7 @@ import torch
 
 from e2mc.config.settings import TrainSettings
 from e2mc.criteria import CRITERIA, Criterion
+from e2mc.errors import E2MCError
 from e2mc.files import digest, sha256
 from e2mc.methods import Method, build_method
 from e2mc.models import load_momentum, load_state, load_strict
@@ -80,8 +81,10 @@ def build_run(settings: TrainSettings, start: Path | None, place: Place) -> Run:
         place: of this process.
 
     Raises:
-        E2MCError: the weights do not fit the model.
+        E2MCError: the weights do not fit the model, or views are too small for bfloat16 here.
     """
+    if place.device.type == "cpu" and settings.training.precision != "float32":
+        _refuse_wrong_gradients(settings)
     torch.manual_seed(settings.seed)
     module = build_method(settings.method, settings.recipe, settings.backbone)
     if start is not None:
@@ -107,6 +110,25 @@ def build_run(settings: TrainSettings, start: Path | None, place: Place) -> Run:
     identity = _identity(settings, start)
     processes = [place.world_size]
     return Run(identity, module, criterion, optimizer, scaler, processes=processes)
+
+
+def _refuse_wrong_gradients(settings: TrainSettings) -> None:
+    """oneDNN's bfloat16 weight gradient of a 3x3 convolution with stride 2 is not initialised
+    where the map has one pixel (seen with PyTorch 2.13): numbers differ from run to run, some are
+    infinite.
+    """
+    views = read_recipe(settings.method, settings.recipe).views
+    least = 16 if settings.backbone.stem == "imagenet" else 4
+    sizes = {"size": settings.images.size}
+    if views.small_views:
+        sizes["small_size"] = settings.images.small_size
+    for key, size in sizes.items():
+        if size <= least:
+            raise E2MCError(
+                f"images.{key}: views of {size} pixels shrink to one pixel before the last stage, "
+                f"where PyTorch's gradients in bfloat16 on CPUs are wrong: use more than {least} "
+                "pixels, another stem, or precision: float32"
+            )
 
 
 def _identity(settings: TrainSettings, start: Path | None) -> str:

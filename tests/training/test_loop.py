@@ -9,6 +9,7 @@ from tiny import BACKBONE, CRITERION, RECIPES, RESULTS, tiny_settings, train
 
 from e2mc.config import parse_experiment, stages
 from e2mc.config.criteria import E2MC, MMCR
+from e2mc.config.experiment import Images
 from e2mc.errors import E2MCError
 from e2mc.models import load_momentum, load_state
 from e2mc.models.official import import_checkpoint
@@ -182,6 +183,46 @@ def test_float16_becomes_bfloat16_on_a_cpu(images, tmp_path, capsys):
     assert "this run uses bfloat16" in capsys.readouterr().out
     assert same(model, train(tiny_settings(images, precision="bfloat16"), tmp_path / "brain"))
     assert not same(model, train(tiny_settings(images), tmp_path / "single"))
+
+
+@pytest.mark.parametrize(
+    ("stem", "full", "small", "refused"),
+    [
+        ("cifar", 8, 4, "images.small_size: views of 4 pixels"),
+        ("cifar", 4, 8, "images.size: views of 4 pixels"),
+        ("imagenet", 17, 16, "images.small_size: views of 16 pixels"),
+        ("imagenet", 17, 17, None),
+        ("cifar", 5, 5, None),
+    ],
+)
+def test_bfloat16_is_refused_where_its_gradients_are_wrong(images, stem, full, small, refused):
+    sizes = Images(size=full, small_size=small, evaluation_resize=8)
+    shape = {"backbone": BACKBONE.model_copy(update={"stem": stem}), "images": sizes}
+    half = tiny_settings(images, "swav", precision="bfloat16").model_copy(update=shape)
+    if refused is None:
+        build_run(half, None, Place(0, 1, 0))
+        return
+    with pytest.raises(E2MCError, match=refused):
+        build_run(half, None, Place(0, 1, 0))
+    build_run(tiny_settings(images, "swav").model_copy(update=shape), None, Place(0, 1, 0))
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_bfloat16_gradients_of_the_smallest_maps_that_are_admitted(size):
+    generator = torch.Generator().manual_seed(size)
+    images = torch.randn(64, 16, size, size, generator=generator)
+    convolution = torch.nn.Conv2d(16, 16, 3, stride=2, padding=1, bias=False)
+    convolution(images).square().sum().backward()
+    exact = convolution.weight.grad.clone()
+    for _ in range(20):
+        garbage = torch.full((16 * 16 * 9,), torch.inf)
+        del garbage
+        convolution.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            made = convolution(images.contiguous(memory_format=torch.channels_last))
+        made.float().square().sum().backward()
+        error = (convolution.weight.grad - exact).norm() / exact.norm()
+        assert error < 0.02
 
 
 @pytest.mark.parametrize("method", list(RECIPES))
