@@ -1,18 +1,8 @@
 """Linear evaluation on cached ImageNet views, at 1, 10 and 100 % of the labels.
 
 With as many views as epochs (100) this is the paper's online protocol. Fewer views cost accuracy,
-the more so the fewer images there are. Measured on handwritten digits of 12 pixels (10 classes,
-13, 130 and 1,297 training images, a SwAV base model trained from scratch, 500 test images), top-1
-in per cent, mean and standard error over five seeds of the probe:
-
-    views    1 %             10 %            100 %
-    100      78.8 +- 1.1     95.8 +- 0.1     97.4 +- 0.1
-    20       79.5 +- 0.9     94.7 +- 0.1     97.0 +- 0.2
-    10       74.4 +- 0.4     94.5 +- 0.1     97.1 +- 0.2
-    4        54.6 +- 1.6     91.6 +- 0.1     97.3 +- 0.1
-    1        31.0 +- 0.5     86.6 +- 0.1     93.4 +- 0.1
-
-Models compared with each other need equal numbers of views.
+the more so the fewer images there are: docs/protocols.md has measurements. Models compared with
+each other need equal numbers of views.
 """
 
 from functools import partial
