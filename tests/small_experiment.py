@@ -34,3 +34,10 @@ def checkout(folder: Path, experiment: dict[str, object]) -> Path:
     shutil.copy(ROOT / "Snakefile", folder)
     (folder / "config/demo.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False))
     return folder
+
+
+def shown(folder: Path) -> dict[str, bytes]:
+    """All that the experiment reports: every table and every table of statistics."""
+    results = folder / "results/demo"
+    files = sorted([*results.glob("tables/*"), *results.glob("statistics/*")])
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}

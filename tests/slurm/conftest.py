@@ -42,9 +42,7 @@ def checkout(tmp_path: Path, cluster: None, experiment: dict[str, Any]) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def local(
-    tmp_path_factory: pytest.TempPathFactory, cluster: None, experiment: dict[str, Any]
-) -> Path:
-    """The same folder without a cluster: what undisturbed runs on this machine are made in."""
-    return small_experiment.checkout(tmp_path_factory.mktemp("local") / "checkout", experiment)
+@pytest.fixture
+def local(tmp_path: Path, cluster: None, experiment: dict[str, Any]) -> Path:
+    """The same without a cluster: where this machine makes what has to come out."""
+    return small_experiment.checkout(tmp_path / "local", experiment)

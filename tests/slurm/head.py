@@ -81,14 +81,14 @@ class Head:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def ends(self, timeout: float = 120) -> int:
+    def ends(self, timeout: float = 300) -> int:
         """Waits for its exit status."""
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"not over within {timeout:g} s:\n{self.screen}") from None
 
-    def succeeds(self, timeout: float = 120) -> str:
+    def succeeds(self, timeout: float = 300) -> str:
         """Waits for success; returns the screen."""
         assert self.ends(timeout) == 0, self.screen
         return self.screen

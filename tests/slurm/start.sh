@@ -44,11 +44,10 @@ configure() {
   local host version signal cgroup name i
   host=$(hostname -s)
   version=$(slurmctld -V | sed 's/.* \([0-9]*\)\.\([0-9]*\).*/\1\2/')
-  if ((version >= 2311)); then
-    signal=PreemptParameters=send_user_signal cgroup=CgroupPlugin=disabled
-  else
-    signal=SlurmctldParameters=preempt_send_user_signal cgroup=
-  fi
+  signal=SlurmctldParameters=preempt_send_user_signal
+  ((version < 2302)) || signal=PreemptParameters=send_user_signal
+  cgroup=
+  ((version < 2405)) || cgroup=CgroupPlugin=disabled
   echo "$cgroup" >"$state/etc/cgroup.conf"
   for name in slurm slurmdbd gres; do
     sed -e "s|@STATE@|$state|; s|@HOST@|$host|; s|@PREEMPT_SIGNAL@|$signal|" \

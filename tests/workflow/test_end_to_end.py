@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.small_experiment import checkout, small_experiment
+from tests.small_experiment import checkout, shown, small_experiment
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +39,6 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def screen(folder: Path) -> str:
     return (folder / "screen.txt").read_text()
-
-
-def shown(folder: Path) -> dict[str, bytes]:
-    files = sorted((folder / "results/demo").glob("tables/*")) + sorted(
-        (folder / "results/demo").glob("statistics/*")
-    )
-    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
 def wait_for(folder: Path, pattern: str, process: subprocess.Popen[str]) -> None:
