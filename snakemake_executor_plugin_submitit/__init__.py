@@ -1,12 +1,22 @@
-"""The door through which Snakemake finds `executor: submitit`; the room is `e2mc.cluster`."""
+"""The door through which Snakemake finds `executor: submitit`; the room is `e2mc.cluster`.
+
+Snakemake opens it at every start, whatever it is to do: the room is entered when it is asked for.
+"""
 
 from dataclasses import dataclass, field
+from typing import Any
 
+from snakemake_interface_executor_plugins.executors.base import AbstractExecutor
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecutorSettingsBase
 
-from e2mc.cluster.executor import Executor
 
-__all__ = ["Executor", "ExecutorSettings", "common_settings"]
+class Executor(AbstractExecutor):
+    """Makes an `e2mc.cluster.executor.Executor`."""
+
+    def __new__(cls, workflow: Any, logger: Any) -> Any:  # noqa: D102
+        from e2mc.cluster import executor
+
+        return executor.Executor(workflow, logger)
 
 
 @dataclass
