@@ -51,7 +51,7 @@ def jobs(experiment: Experiment) -> list[Job]:
     found = [
         *_bases(experiment),
         *(_pretrain(cell) for cell in cells if cell.criterion != "base"),
-        *(_features(cell) for cell in cells if not cell.protocol.startswith("semisup")),
+        *(_features(experiment, cell) for cell in cells if not cell.protocol.startswith("semisup")),
         *(_evaluation(experiment, cell) for cell in cells if cell.protocol != "embeddings"),
         *_reporting(experiment),
     ]
@@ -74,20 +74,14 @@ def _pretrain(cell: Cell) -> Job:
     return _on_model("pretrain", cell, outputs, outputs[1:], resumes=True)
 
 
-def _features(cell: Cell) -> Job:
+def _features(experiment: Experiment, cell: Cell) -> Job:
     """Both transfer data sets are seen in one pass over the models, ImageNet in another."""
-    kind = "transfer" if cell.protocol in ("inat18", "voc07") else "imagenet"
-    records = _named(_INDICES[kind], **cell._asdict())
+    transfer = needs.transfer_protocols(experiment)
+    kind = "transfer" if cell.protocol in transfer else "imagenet"
+    datasets = transfer if kind == "transfer" else ("imagenet",)
+    patterns = [index for name in datasets for index in layout.INDICES[name]]
+    records = _named(patterns, **cell._asdict())
     return _on_model("features", cell, records, records, kind=kind)
-
-
-_INDICES = {
-    "imagenet": (layout.IMAGENET_TRAIN, layout.IMAGENET_TEST),
-    "transfer": (
-        *(layout.INAT18_TRAIN, layout.INAT18_TEST),
-        *(layout.VOC07_TRAIN, layout.VOC07_TEST),
-    ),
-}
 
 
 def _evaluation(experiment: Experiment, cell: Cell) -> Job:

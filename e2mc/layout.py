@@ -28,6 +28,12 @@ INAT18_TRAIN = f"{FEATURES}/inat18-train/index.json"
 INAT18_TEST = f"{FEATURES}/inat18-test/index.json"
 VOC07_TRAIN = f"{FEATURES}/voc07-train/index.json"
 VOC07_TEST = f"{FEATURES}/voc07-test/index.json"
+INDICES = {
+    "imagenet": (IMAGENET_TRAIN, IMAGENET_TEST),
+    "inat18": (INAT18_TRAIN, INAT18_TEST),
+    "voc07": (VOC07_TRAIN, VOC07_TEST),
+}
+"""Data set -> what declares the features of its two splits complete."""
 EMBEDDINGS = f"{FEATURES}/embeddings.npy"
 EVALUATION = f"evaluate/{RUN}"
 METRICS = f"{EVALUATION}/{{protocol}}/metrics.json"

@@ -110,11 +110,17 @@ def test_every_table_and_the_figures_are_targets_of_their_own() -> None:
     assert planned(ROOT, "--forceall", "table_d1")["table"] == 1
 
 
-@pytest.mark.parametrize("name", ["demo", "paper"])
-def test_the_list_of_jobs_is_the_rules(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "absent"), [("demo", ()), ("paper", ()), ("paper", ("inat18",)), ("paper", ("voc07",))]
+)
+def test_the_list_of_jobs_is_the_rules(tmp_path: Path, name: str, absent: tuple[str, ...]) -> None:
     """`e2mc status`, the cost and the estimate go by it."""
-    target = ("all", "--configfile", f"config/{name}.yaml")
-    jobs = jobs_of(load_experiment(ROOT / target[-1]))
+    content = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
+    content["data"].update(dict.fromkeys(absent))
+    file = tmp_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    target = ("all", "--configfile", str(file))
+    jobs = jobs_of(load_experiment(file))
     commands = snakemake(ROOT, "-n", "--forceall", "--printshellcmds", *target).stdout
     logs = set(re.findall(rf"> results/{name}/(\S+\.log) 2>&1", commands))
     assert {job.log for job in jobs} == logs
