@@ -70,11 +70,14 @@ class Executor(RemoteExecutor):
         self.ends: dict[str, str | None] = {}
         self.asked = float("-inf")
         self.silent_since: float | None = None
+        self.names: set[str] = set()
+        self.stopping = False
 
     def run_job(self, job: Any) -> None:
         """Take the job over from an earlier head, or make it ready to be submitted."""
         stage = self.cluster.stages[job.rule.name]
         record = wanted.describe(job, stage)
+        self.names.add(record.name)
         earlier = read_record(record.log)
         if earlier is not None and wanted.is_useful(earlier, record, job):
             self._say(earlier, f"found again as job {earlier.job_id}")
@@ -97,16 +100,33 @@ class Executor(RemoteExecutor):
             if not self._settled(info, fresh):
                 yield info
 
+    def cancel(self) -> None:
+        """Ctrl-C. Snakemake's own way would forget the jobs that are being looked at just then."""
+        self.stopping = True
+        self.shutdown()
+        self.cancel_jobs(list(self.active_jobs))
+
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
-        """Ctrl-C: ask for the end of what this head waits for; states stay on disk."""
+        """Ask for the end of this head's jobs; states stay on disk."""
         records = [info.aux["waiting"].record for info in active_jobs if info.aux]
-        submitted = [record for record in records if record.state != SUBMITTING]
-        ids = [record.job_id for record in submitted if record.job_id is not None]
+        records = [record for record in records if record.state != SUBMITTING]
+        self.jobs = self.queue.jobs()
+        if self.jobs is None:
+            ids = [str(record.job_id) for record in records]
+        else:
+            ids = sorted((job.job_id for job in self._alive(self.names)), key=int)
         if not ids:
             return
-        self.logger.info(f"Cancelling {len(ids)} jobs ({', '.join(ids)}).")
+        listed = ", ".join(ids)
+        if self.jobs is None:
+            self.logger.info(
+                f"Slurm does not answer: {len(ids)} jobs go on ({listed}). The next start finds "
+                f"them; to end them: scancel {' '.join(ids)}"
+            )
+            return
+        self.logger.info(f"Cancelling {len(ids)} jobs ({listed}).")
         self.queue.cancel(ids)
-        for record in submitted:
+        for record in records:
             record.state, record.reason = CANCELLED, "cancelled by Ctrl-C"
             record.write()
         self.logger.info("Started again, they go on from the states they have saved.")
@@ -140,6 +160,8 @@ class Executor(RemoteExecutor):
 
     def _settled(self, info: SubmittedJobInfo, fresh: bool) -> bool:
         """Go on with one job as far as is possible now; whether it has come to its end."""
+        if self.stopping:
+            return False
         assert info.aux is not None
         waiting: Waiting = info.aux["waiting"]
         record = waiting.record
@@ -162,7 +184,8 @@ class Executor(RemoteExecutor):
     def _submit(self, info: SubmittedJobInfo, waiting: Waiting) -> bool:
         """Submit, once nothing else runs under this name. Whether it was refused."""
         record = waiting.record
-        others = [job.job_id for job in self._others(record)]
+        # out of date, or submitted by a head that died at once
+        others = [job.job_id for job in self._alive({record.name})]
         if others:
             self.queue.cancel(others)
             waiting.cautious = True
@@ -173,8 +196,9 @@ class Executor(RemoteExecutor):
         try:
             job_id = self.queue.submit(record, waiting.stage, work)
         except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as e:
-            complaint = str(e).strip().splitlines()[-1]
-            if is_busy(str(e)):
+            # killed by Ctrl-C, which reaches it too, sbatch says nothing
+            complaint = (str(e).strip() or "sbatch was interrupted").splitlines()[-1]
+            if self.stopping or not str(e).strip() or is_busy(str(e)):
                 self._note_reason(record, complaint)
                 waiting.cautious = True
                 return False
@@ -186,13 +210,13 @@ class Executor(RemoteExecutor):
         self._say(record, f"submitted as job {job_id}")
         return False
 
-    def _others(self, record: Record) -> list[Sighting]:
-        """Living jobs of this name: out of date, or submitted by a head that died at once."""
+    def _alive(self, names: set[str]) -> list[Sighting]:
+        """Jobs with one of these names, from this folder, that wait or run."""
         folder = str(Path.cwd())
         return [
             job
             for job in (self.jobs or {}).values()
-            if job.state in ALIVE and job.name == record.name and job.folder == folder
+            if job.state in ALIVE and job.name in names and job.folder == folder
         ]
 
     def _without_result(

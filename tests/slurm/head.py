@@ -55,7 +55,7 @@ class Head:
     def screen(self) -> str:
         return self.said.read_text()
 
-    def until(self, predicate: Callable[[], Found], what: str, timeout: float = 90) -> Found:
+    def until(self, predicate: Callable[[], Found], what: str, timeout: float = 400) -> Found:
         """Waits for something that happens while this head lives; returns the true answer."""
 
         def answer() -> Found:

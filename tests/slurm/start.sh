@@ -33,8 +33,11 @@ install_packages() {
   command -v apt-get >/dev/null || cannot "needs ${missing[*]}, and there is no apt-get to install them"
   say "installing ${missing[*]}"
   # The packages' own services stay down: this policy is asked before any is started.
-  local policy=/usr/sbin/policy-rc.d
-  [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy; chmod +x $policy; trap "rm -f $policy" EXIT; }
+  if [ ! -e /usr/sbin/policy-rc.d ]; then
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+    chmod +x /usr/sbin/policy-rc.d
+  fi
   { apt-get -o Acquire::Retries=0 update -qq && DEBIAN_FRONTEND=noninteractive \
     apt-get -o Acquire::Retries=0 install -y -qq --no-install-recommends "${missing[@]}"; } >"$state/log/apt.log" 2>&1 ||
     cannot "apt-get could not install ${missing[*]}: $(tail -n 1 "$state/log/apt.log")"

@@ -20,7 +20,8 @@ stop() { # NAME PROCESS
 }
 
 if [ -e "$state/run/slurmctld.pid" ]; then
-  timeout 10 scancel --user=root --quiet && sleep 1 || true
+  timeout 10 scancel --user=root --quiet || true
+  sleep 1
 fi
 for file in "$state"/run/slurmd-*.pid; do
   stop "$(basename "$file" .pid)" slurmd

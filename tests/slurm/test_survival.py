@@ -76,6 +76,33 @@ def test_ctrl_c_cancels_the_jobs_and_a_second_start_resumes(tmp_path: Path) -> N
         assert "from step 0" not in log(folder, name)
 
 
+def test_ctrl_c_in_the_middle_of_submitting_leaves_no_job(tmp_path: Path) -> None:
+    folder = toy(tmp_path / "toy", {f"number{number}": 100 for number in range(20)})
+    head = Head(folder, "all")
+    head.until(lambda: len(alive(folder)) >= 3, "some are submitted")
+    head.interrupt()
+    assert head.ends() != 0
+    assert "Cancelling" in head.screen
+    cluster.wait_until(lambda: not alive(folder), 30, "no job is left")
+
+
+@pytest.mark.slow
+def test_ctrl_c_that_slurm_does_not_hear_says_so(tmp_path: Path) -> None:
+    folder = toy(tmp_path / "toy", {"one": 150})
+    head = Head(folder, "all")
+    head.running_node("train/one")
+    cluster.stop_controller()
+    try:
+        head.interrupt()
+        assert head.ends() != 0
+    finally:
+        cluster.start_controller()
+    assert "Slurm does not answer: 1 jobs go on" in head.screen
+    assert "found again as job" in Head(folder, "all").succeeds()
+    assert finished(folder) == {"one": weights(150)}
+    assert submissions(folder) == jobs("one")
+
+
 def test_a_failure_has_a_reason_and_a_log_and_only_it_is_repeated(tmp_path: Path) -> None:
     failing = {"raises": 5, "hungry": 30, "scancelled": 60}
     folder = toy(tmp_path / "toy", {**failing, "fine": 5})

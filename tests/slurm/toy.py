@@ -53,6 +53,7 @@ while step < steps:
     if asked:
         print("stopped at step", step, flush=True)
         sys.exit(75)
+pathlib.Path(output).parent.mkdir(parents=True, exist_ok=True)
 pathlib.Path(output).write_text(weights)
 """
 
