@@ -37,7 +37,8 @@ def checkout(folder: Path, experiment: dict[str, object]) -> Path:
 
 
 def shown(folder: Path) -> dict[str, bytes]:
-    """All that the experiment reports: every table and every table of statistics."""
+    """All that a reader of the results looks at."""
     results = folder / "results/demo"
-    files = sorted([*results.glob("tables/*"), *results.glob("statistics/*")])
+    parts = ("tables", "statistics", "figures")
+    files = sorted(file for part in parts for file in results.glob(f"{part}/*"))
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}

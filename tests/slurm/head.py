@@ -31,6 +31,13 @@ def write_site(folder: Path, stages: Mapping[str, Mapping[str, object]], **other
     (folder / "site.yaml").write_text(yaml.safe_dump(settings))
 
 
+def change(folder: Path, file: str, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Edit a YAML file of this folder."""
+    content = yaml.safe_load((folder / file).read_text())
+    edit(content)
+    (folder / file).write_text(yaml.safe_dump(content, sort_keys=False))
+
+
 class Head:
     """One start of snakemake, in a process group of its own like a command typed in a shell."""
 

@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from tests import small_experiment
-from tests.slurm.head import Head, record
-from tests.slurm.test_real_training import DEMO, sha256
+from tests.slurm import cluster
+from tests.slurm.head import Head, change, record, restarts
+from tests.slurm.test_real_training import DEMO, MODEL, sha256, some_steps
 
 pytestmark = [pytest.mark.cluster]
 
@@ -42,3 +43,29 @@ def test_processes_on_two_nodes_train_as_two_on_one(tmp_path: Path, checkout: Pa
     site(here, nodes=1, gpus=2, backend="local", poll_seconds=1)
     Head(here, f"results/demo/{BASE}.pth", *DEMO).succeeds()
     assert sha256(here, f"{BASE}.pth") == sha256(checkout, f"{BASE}.pth")
+
+
+@pytest.mark.slow
+def test_two_nodes_preempted_train_as_two_processes_of_this_machine(
+    local: Path, checkout: Path
+) -> None:
+    def two_nodes(site: dict[str, Any]) -> None:
+        site["stages"]["pretrain"] |= {"nodes": 2}
+
+    def two_processes(site: dict[str, Any]) -> None:
+        site["stages"]["pretrain"] |= {"nodes": 1, "gpus": 2}
+        site["backend"] = "local"
+
+    target = f"results/demo/{MODEL}"
+    change(checkout, "site.yaml", two_nodes)
+    (local / "site.yaml").write_text((checkout / "site.yaml").read_text())
+    change(local, "site.yaml", two_processes)
+    Head(local, target, *DEMO).succeeds()
+    head = Head(checkout, target, *DEMO)
+    run = "pretrain/swav-30/e2mc/trial0"
+    head.until(lambda: some_steps(checkout, run), "it is trained on two nodes")
+    assert head.running_node("pretrain/swav-30-e2mc-trial0") == "g[1-2]"
+    cluster.preempt("g1")
+    head.succeeds()
+    assert restarts(checkout, "pretrain/swav-30-e2mc-trial0") >= 1
+    assert sha256(checkout, MODEL) == sha256(local, MODEL)
