@@ -49,7 +49,8 @@ configure() {
   version=$(slurmctld -V | sed 's/.* \([0-9]*\)\.\([0-9]*\).*/\1\2/')
   signal=SlurmctldParameters=preempt_send_user_signal
   ((version < 2302)) || signal=PreemptParameters=send_user_signal
-  cgroup=
+  cgroup=IgnoreSystemd=yes # the daemons of 23.11 look for cgroups, used or not
+  ((version >= 2302)) || cgroup=
   ((version < 2405)) || cgroup=CgroupPlugin=disabled
   echo "$cgroup" >"$state/etc/cgroup.conf"
   for name in slurm slurmdbd gres; do
