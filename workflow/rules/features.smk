@@ -22,28 +22,27 @@ rule imagenet_features:
         " --embeddings {output.embeddings} > {log} 2>&1"
 
 
-TRANSFER = needs.transfer_protocols(experiment)
+# Without either data set nobody asks for the rule, but it is there.
+TRANSFER = needs.transfer_protocols(experiment) or ("inat18", "voc07")
 
-if TRANSFER:
 
-    rule transfer_features:
-        input:
-            model=model_of,
-            data=prepared_data,
-        output:
-            indices=[path(index) for name in TRANSFER for index in layout.INDICES[name]],
-        log:
-            log_of("features", f"{layout.JOB}-transfer"),
-        conda:
-            "../../envs/e2mc.yaml"
-        params:
-            config=CONFIG,
-            settings=extract_parameters(*TRANSFER),
-            datasets=TRANSFER,
-            folder=path(layout.FEATURES),
-        message:
-            "Transfer features: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"
-        shell:
-            "e2mc extract --config {params.config} --base {wildcards.base}"
-            " --trial {wildcards.trial} --model {input.model} --dataset {params.datasets}"
-            " --output {params.folder} > {log} 2>&1"
+rule transfer_features:
+    input:
+        model=model_of,
+        data=prepared_data,
+    output:
+        indices=[path(index) for name in TRANSFER for index in layout.INDICES[name]],
+    log:
+        log_of("features", f"{layout.JOB}-transfer"),
+    conda:
+        "../../envs/e2mc.yaml"
+    params:
+        config=CONFIG,
+        settings=extract_parameters(*TRANSFER),
+        datasets=TRANSFER,
+        folder=path(layout.FEATURES),
+    message:
+        "Transfer features: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"
+    shell:
+        "e2mc extract --config {params.config} --base {wildcards.base} --trial {wildcards.trial}"
+        " --model {input.model} --dataset {params.datasets} --output {params.folder} > {log} 2>&1"
