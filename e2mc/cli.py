@@ -6,6 +6,7 @@ takes seconds, and most verbs need only a part of the house.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -290,3 +291,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parsed.run(parsed)
     except E2MCError as error:
         sys.exit(f"e2mc {parsed.verb}: {error}")
+    except BrokenPipeError:
+        # whoever read our lines has seen enough; Python would complain once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -25,7 +25,7 @@ from e2mc.cluster import wanted
 from e2mc.cluster.command import Command
 from e2mc.cluster.queues import ALIVE, LOST, Sighting, is_busy, open_queue
 from e2mc.cluster.records import CANCELLED, DONE, FAILED, SUBMITTING, Record, read_record
-from e2mc.cluster.results import outcome, slurm_complaint
+from e2mc.cluster.results import outcome, slurm_complaint, was_launched
 from e2mc.cluster.settings import Stage, load_cluster
 from e2mc.errors import E2MCError
 
@@ -237,7 +237,7 @@ class Executor(RemoteExecutor):
         complaint = slurm_complaint(record)
         if complaint is not None:
             reason += f" ({complaint})"
-        again = waiting.found or state.split()[0] in LOST
+        again = waiting.found or state.split()[0] in LOST or not was_launched(complaint)
         if again and record.resubmissions < self.cluster.resubmissions:
             self._say(record, f"job {record.job_id} is gone, submitting again. {reason}")
             record.resubmissions += 1

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from e2mc.cluster.records import Record
 
-_COMPLAINT = re.compile(r"^slurmstepd\S*: error: (.*)$", re.MULTILINE)
+_COMPLAINT = re.compile(r"^(slurmstepd|srun)\S*: error: (.*)$", re.MULTILINE)
+_NOT_LAUNCHED = re.compile("Unable to create step|launch failed|Unable to launch")
 
 
 class Outcome(NamedTuple):
@@ -37,12 +38,19 @@ def outcome(record: Record) -> Outcome | None:
 
 
 def slurm_complaint(record: Record) -> str | None:
-    """The last thing that Slurm's daemon wrote into the job's output: a memory limit, say."""
+    """What Slurm wrote into the job's output: its daemon's last word (a memory limit, say), or
+    that of srun.
+    """
     for file in sorted(record.submitit.glob(f"{record.job_id}_*_log.err")):
-        lines = _COMPLAINT.findall(file.read_text(errors="replace"))
-        if lines:
-            return str(lines[-1]).strip(" *")
+        said = dict(_COMPLAINT.findall(file.read_text(errors="replace")))
+        if said:
+            return str(said.get("slurmstepd", said.get("srun"))).strip(" *")
     return None
+
+
+def was_launched(complaint: str | None) -> bool:
+    """False if Slurm could not even start the job's processes, which says nothing about the job."""
+    return complaint is None or _NOT_LAUNCHED.search(complaint) is None
 
 
 def _last_line(error: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from e2mc.cluster.queues import SlurmQueue, is_busy
 from e2mc.cluster.records import Record, job_name, read_record
-from e2mc.cluster.results import outcome, slurm_complaint
+from e2mc.cluster.results import outcome, slurm_complaint, was_launched
 from e2mc.cluster.settings import Cluster
 
 CLUSTER = Cluster.model_validate({"partitions": {}, "stages": {}})
@@ -107,6 +107,17 @@ def test_slurms_own_word_on_a_killed_job(tmp_path: Path, monkeypatch: pytest.Mon
     lines = ["srun: x", "slurmstepd-n1: error: Exceeded job memory limit", "srun: error: killed"]
     (job.submitit / "12_0_log.err").write_text("\n".join(lines))
     assert slurm_complaint(job) == "Exceeded job memory limit"
+    assert was_launched(slurm_complaint(job))
+
+
+def test_a_job_that_slurm_could_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = record()
+    job.submitit.mkdir(parents=True)
+    said = "Unable to create step for job 12: Invalid generic resource (gres) specification"
+    (job.submitit / "12_0_log.err").write_text(f"srun: error: {said}\n")
+    assert slurm_complaint(job) == said
+    assert not was_launched(said)
 
 
 def test_records_lie_beside_the_logs_and_a_damaged_one_is_none(
