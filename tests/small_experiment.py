@@ -1,11 +1,17 @@
 """The demo with a single base, few epochs and one trial, in a folder of its own."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).parents[1]
+
+
+def hear_ctrl_c() -> None:
+    """For a process about to be started: a shell's background jobs inherit a deaf ear to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def small_experiment() -> dict[str, object]:

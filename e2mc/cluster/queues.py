@@ -162,8 +162,11 @@ class LocalQueue:
     def cancel(self, job_ids: Iterable[str]) -> None:
         """SIGTERM to the stages: they save what they can and end, and the job with them."""
         for job_id in job_ids:
+            stages: list[psutil.Process] = []
             with suppress(psutil.Error):
-                for process in psutil.Process(int(job_id)).children(recursive=True):
+                stages = psutil.Process(int(job_id)).children(recursive=True)
+            for process in stages:
+                with suppress(psutil.Error):
                     process.terminate()
 
     def submit(self, record: Record, stage: Stage, work: Callable[[], None]) -> str:

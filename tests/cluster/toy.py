@@ -10,6 +10,8 @@ from pathlib import Path
 
 import yaml
 
+from tests.small_experiment import hear_ctrl_c
+
 SNAKEFILE = """
 rule all:
     input: expand("results/toy/out/{number}.txt", number=config["numbers"])
@@ -66,6 +68,7 @@ class Toy:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=hear_ctrl_c,
             env={**os.environ, "E2MC_CLUSTER": str(self.folder / "cluster.yaml")},
         )
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from tests.slurm import cluster
+from tests.small_experiment import hear_ctrl_c
 
 Found = TypeVar("Found")
 
@@ -51,6 +52,7 @@ class Head:
                 stdout=screen,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=hear_ctrl_c,
                 env={
                     **os.environ,
                     "E2MC_CLUSTER": str(folder / "site.yaml"),
