@@ -5,11 +5,12 @@ another, cost what the dearest says.
 """
 
 import os
-import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+from e2mc.files import cuda_in_use
+from e2mc.lock import start_ticks
 
 _IMPORTED = time.monotonic()
 
@@ -45,11 +46,10 @@ def cost(
 
 def process_seconds() -> float:
     """Seconds since this process began, which took some of them to import torch."""
-    try:
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, AttributeError):
+    ticks = start_ticks(os.getpid())
+    if ticks is None:
         return time.monotonic() - _IMPORTED
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def duration(seconds: float) -> str:
@@ -73,9 +73,9 @@ def _gpus(processes: int) -> int:
     if "SLURM_STEP_NUM_TASKS" in environment:
         on_node = int(environment.get("SLURM_GPUS_ON_NODE", "0"))
         return on_node * int(environment.get("SLURM_STEP_NUM_NODES", "1"))
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
+    cuda = cuda_in_use()
+    if cuda is None:
         return 0
     # torchrun says how many processes share a node, and they may share its GPUs
     together = int(environment.get("LOCAL_WORLD_SIZE", processes))
-    return (processes // together) * min(together, int(torch.cuda.device_count()))
+    return (processes // together) * min(together, int(cuda.device_count()))

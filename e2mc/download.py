@@ -17,9 +17,9 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from e2mc import files
+from e2mc.download_progress import progress
 from e2mc.errors import E2MCError
 from e2mc.lock import locked
-from e2mc.progress import progress
 from e2mc.remote import (
     BrokenOffError,
     RefusedError,

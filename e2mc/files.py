@@ -119,10 +119,14 @@ _PACKAGES = ("e2mc", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "
 
 def _device() -> str:
     """Name of the GPU in use; a process that never used one ran on the CPU."""
+    cuda = cuda_in_use()
+    return "cpu" if cuda is None else str(cuda.get_device_name())
+
+
+def cuda_in_use() -> Any:
+    """`torch.cuda` if this process has used a GPU, else None; torch is not imported for it."""
     torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
-        return "cpu"
-    return str(torch.cuda.get_device_name())
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
 
 
 def _package_version(name: str) -> str | None:

@@ -38,7 +38,7 @@ def locked(path: Path | str, *, wait: bool = True) -> Iterator[None]:
     """
     path = Path(path)
     pid = os.getpid()
-    holder = {"machine": _machine(), "pid": pid, "started": _started(pid), "token": uuid4().hex}
+    holder = {"machine": _machine(), "pid": pid, "started": start_ticks(pid), "token": uuid4().hex}
     token = json.dumps(holder)
     _acquire(path, token, wait)
     done = threading.Event()
@@ -152,11 +152,11 @@ def _alive(holder: str) -> bool | None:
     except (ValueError, KeyError, TypeError):
         return None
     # the number may have gone to another process since
-    return content.get("started") in (None, _started(content["pid"]))
+    return content.get("started") in (None, start_ticks(content["pid"]))
 
 
-def _started(pid: int) -> str | None:
-    """Start of a process in ticks since boot; None where there is no /proc."""
+def start_ticks(pid: int) -> str | None:
+    """Start of a process in clock ticks since boot; None where there is no /proc."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from e2mc import progress
+from e2mc import download_progress
 from e2mc.download import download
 from e2mc.errors import E2MCError
 
@@ -294,7 +294,7 @@ def test_progress_is_plain_lines_in_a_log(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0.05)
+    monkeypatch.setattr(download_progress, "LINE_SECONDS", 0.05)
     server.pause = 0.03
     fast(server.url, tmp_path / "file.bin")
     lines = capsys.readouterr().err.splitlines()

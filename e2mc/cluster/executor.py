@@ -69,7 +69,7 @@ class Executor(RemoteExecutor):
         self.jobs: dict[str, Sighting] | None = None
         self.ends: dict[str, str | None] = {}
         self.asked = float("-inf")
-        self.silent_since: float | None = None
+        self.silent = False
         self.names: set[str] = set()
         self.stopping = False
 
@@ -149,13 +149,13 @@ class Executor(RemoteExecutor):
         self.jobs = self.queue.jobs()
         self.asked = time.monotonic()
         if self.jobs is None:
-            if self.silent_since is None:
-                self.silent_since = time.monotonic()
+            if not self.silent:
+                self.silent = True
                 self.logger.info("Slurm does not answer; waiting until it does.")
             return False
-        if self.silent_since is not None:
+        if self.silent:
             self.logger.info("Slurm answers again.")
-            self.silent_since = None
+            self.silent = False
         return True
 
     def _settled(self, info: SubmittedJobInfo, fresh: bool) -> bool:

@@ -225,14 +225,23 @@ def _features(
                 rows[at, done : done + len(images)] = pooled.to(torch.float16).cpu().numpy()
             done += len(images)
         for rows in features.values():
-            bad = np.flatnonzero(~np.isfinite(rows[at]).all(axis=1))
-            if bad.size:
-                raise E2MCError(
-                    f"{job.name}: the features of {job.images.names[bounds[0] + bad[0]]} are NaN "
-                    "or beyond 65504, which float16 cannot hold: the model has diverged; train it "
-                    "again with a lower learning rate or weaker criterion"
-                )
+            _require_finite(
+                rows[at], job.images, bounds[0], f"{job.name}: the features of {{}} are"
+            )
     return features
+
+
+def _require_finite(
+    rows: NDArray[np.float16], images: LabelledImages, first: int, subject: str
+) -> None:
+    """Rows of the images from ``first`` on; ``subject`` begins the error, `{}` is the image."""
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if bad.size:
+        raise E2MCError(
+            f"{subject.format(images.names[first + bad[0]])} NaN or beyond 65504, which float16 "
+            "cannot hold: the model has diverged; train it again with a lower learning rate or "
+            "weaker criterion"
+        )
 
 
 def _batches(
@@ -274,12 +283,6 @@ def _write_embeddings(
         features = network["backbone"](batch.contiguous(memory_format=torch.channels_last))
         parts.append(network["projector"](features).to(torch.float16).cpu().numpy())
     embeddings = np.concatenate(parts)
-    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
-    if bad.size:
-        raise E2MCError(
-            f"the embedding of {images.names[bad[0]]} is NaN or beyond 65504, which float16 cannot "
-            "hold: the model has diverged; train it again with a lower learning rate or weaker "
-            "criterion"
-        )
+    _require_finite(embeddings, images, 0, "the embedding of {} is")
     with atomic_write(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, embeddings)

@@ -1,6 +1,7 @@
 """Slurm's answers and silences, from stand-ins for its commands."""
 
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -81,8 +82,6 @@ def test_what_sbatch_may_take_later(complaint: str, busy: bool) -> None:
 def test_a_job_is_done_when_all_its_processes_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pickle
-
     monkeypatch.chdir(tmp_path)
     job = record(tasks=2)
     assert outcome(job) is None, "not even a folder"

@@ -1,6 +1,7 @@
 """One training on two nodes: its processes meet, and end where two processes of one machine end."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,20 @@ pytestmark = [pytest.mark.cluster]
 BASE = "scratch/swav-30"
 
 
-def site(folder: Path, **settings: object) -> None:
-    file = folder / "site.yaml"
-    content: dict[str, Any] = yaml.safe_load(file.read_text()) if file.exists() else {}
-    stage = content.setdefault("stages", {}).setdefault("pretrain_base", {})
-    stage.update({"gpus": settings.pop("gpus"), "nodes": settings.pop("nodes")})
-    file.write_text(yaml.safe_dump({**content, **settings}))
+def spread(folder: Path, rule: str, nodes: int, gpus: int, **settings: object) -> None:
+    """Let the jobs of a rule have so many nodes, with so many processes on each."""
+
+    def edit(site: dict[str, Any]) -> None:
+        site["stages"][rule] |= {"nodes": nodes, "gpus": gpus}
+        site.update(settings)
+
+    change(folder, "site.yaml", edit)
 
 
 def test_processes_on_two_nodes_train_as_two_on_one(tmp_path: Path, checkout: Path) -> None:
     short = small_experiment.small_experiment()
     (checkout / "config/demo.yaml").write_text(yaml.safe_dump(short, sort_keys=False))
-    site(checkout, nodes=2, gpus=1)
+    spread(checkout, "pretrain_base", nodes=2, gpus=1)
     Head(checkout, f"results/demo/{BASE}.pth", *DEMO).succeeds()
     job = record(checkout, BASE)
     assert (job["nodes"], job["tasks"], job["gpus"]) == (2, 2, 2)
@@ -40,7 +43,8 @@ def test_processes_on_two_nodes_train_as_two_on_one(tmp_path: Path, checkout: Pa
     assert metrics["cost"]["processes"] == 2
 
     here = small_experiment.checkout(tmp_path / "here", short)
-    site(here, nodes=1, gpus=2, backend="local", poll_seconds=1)
+    shutil.copy(checkout / "site.yaml", here)
+    spread(here, "pretrain_base", nodes=1, gpus=2, backend="local")
     Head(here, f"results/demo/{BASE}.pth", *DEMO).succeeds()
     assert sha256(here, f"{BASE}.pth") == sha256(checkout, f"{BASE}.pth")
 
@@ -49,17 +53,10 @@ def test_processes_on_two_nodes_train_as_two_on_one(tmp_path: Path, checkout: Pa
 def test_two_nodes_preempted_train_as_two_processes_of_this_machine(
     local: Path, checkout: Path
 ) -> None:
-    def two_nodes(site: dict[str, Any]) -> None:
-        site["stages"]["pretrain"] |= {"nodes": 2}
-
-    def two_processes(site: dict[str, Any]) -> None:
-        site["stages"]["pretrain"] |= {"nodes": 1, "gpus": 2}
-        site["backend"] = "local"
-
     target = f"results/demo/{MODEL}"
-    change(checkout, "site.yaml", two_nodes)
-    (local / "site.yaml").write_text((checkout / "site.yaml").read_text())
-    change(local, "site.yaml", two_processes)
+    spread(checkout, "pretrain", nodes=2, gpus=1)
+    shutil.copy(checkout / "site.yaml", local)
+    spread(local, "pretrain", nodes=1, gpus=2, backend="local")
     Head(local, target, *DEMO).succeeds()
     head = Head(checkout, target, *DEMO)
     run = "pretrain/swav-30/e2mc/trial0"

@@ -18,6 +18,7 @@ import yaml
 from e2mc.config import load_experiment
 from e2mc.estimate import estimate
 from e2mc.jobs import jobs as jobs_of
+from tests.small_experiment import checkout
 
 ROOT = Path(__file__).parents[2]
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
@@ -45,13 +46,6 @@ def planned(folder: Path, *arguments: str) -> Counter[str]:
     return Counter(
         {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
     )
-
-
-def checkout(folder: Path) -> Path:
-    for name in ("workflow", "config", "envs"):
-        shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / "Snakefile", folder)
-    return folder
 
 
 def edit(folder: Path, *keys: str, value: object) -> None:

@@ -14,7 +14,6 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from e2mc import layout
 from e2mc.config import parse_experiment, stages
 from e2mc.errors import E2MCError
-from e2mc.estimate import estimate
 from e2mc.files import digest, write_text
 from e2mc.jobs import jobs
 from e2mc.lock import locked
@@ -81,6 +80,10 @@ def say_what_it_takes(record):
     """
     if getattr(record, "event", None) == LogEvent.RUN_INFO:
         if next(tables_of_jobs) == (2 if workflow.dryrun else 1):
+            from e2mc.estimate import (
+                estimate,
+            )  # numpy and Pillow, at every other start for nothing
+
             todo = list(workflow.dag.needrun_jobs(exclude_finished=False))
             logs = {log.removeprefix(f"{RESULTS}/") for job in todo for log in job.log}
             logger.info(f"{len(todo)} jobs: {estimate(experiment, only=logs)}.")
