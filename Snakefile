@@ -1,5 +1,5 @@
 # The whole paper as one graph. `snakemake all` runs the demo; `--configfile` another experiment.
-# Every file lies in results/<experiment>/ as e2mc/layout.py says.
+# Every file lies in results/<experiment>/ as e2mc/plan/layout.py says.
 from snakemake.utils import min_version
 
 min_version("9.9")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from sklearn.model_selection import cross_val_score
 from sklearn.svm import LinearSVC
 
-from e2mc.evaluation.average_precision import voc_average_precision
 from e2mc.evaluation.svm import svm_average_precision
+from e2mc.statistics.average_precision import voc_average_precision
 
 CLASSES, CHECKED = 20, 2
 COSTS = (

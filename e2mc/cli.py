@@ -13,7 +13,7 @@ from pathlib import Path
 
 from e2mc.config import Experiment, load_experiment, stages
 from e2mc.errors import E2MCError
-from e2mc.layout import results
+from e2mc.plan.layout import results
 
 Arguments = argparse.Namespace
 
@@ -29,19 +29,19 @@ def prepare_demo(arguments: Arguments) -> None:
 
 def fetch(arguments: Arguments) -> None:
     """Download a checkpoint of the registry, ImageNet's label lists or CIFAR-10, verified."""
-    from e2mc import checkpoints
+    from e2mc.download import registry
 
     if arguments.name == "label-lists":
-        print(*checkpoints.fetch_label_lists(arguments.folder).values(), sep="\n")
+        print(*registry.fetch_label_lists(arguments.folder).values(), sep="\n")
     elif arguments.name == "cifar10":
-        print(checkpoints.download_cifar10(arguments.folder))
+        print(registry.download_cifar10(arguments.folder))
     else:
-        print(checkpoints.fetch(arguments.name, arguments.folder))
+        print(registry.fetch(arguments.name, arguments.folder))
 
 
 def import_checkpoint(arguments: Arguments) -> None:
     """Turn an official checkpoint into the one layout of this project."""
-    from e2mc.checkpoints import fetch as fetch_checkpoint
+    from e2mc.download.registry import fetch as fetch_checkpoint
     from e2mc.models.official import import_checkpoint as import_official
 
     experiment = _experiment(arguments)
@@ -182,7 +182,7 @@ def summary(arguments: Arguments) -> None:
 
 def status(arguments: Arguments) -> None:
     """Say what every job of an experiment is doing, from files alone."""
-    from e2mc.reporting.status import report
+    from e2mc.status.report import report
 
     print(report(arguments.config, everything=arguments.all))
 

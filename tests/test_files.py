@@ -1,7 +1,6 @@
 """Files are absent or complete, whatever happens while they are written."""
 
 import errno
-import json
 import os
 from pathlib import Path
 
@@ -95,15 +94,3 @@ def test_damaged_json_is_named(tmp_path: Path) -> None:
         files.read_json(tmp_path / "a.json")
     with pytest.raises(E2MCError, match=r"absent\.json does not exist"):
         files.read_json(tmp_path / "absent.json")
-
-
-def test_provenance_says_which_code_settings_inputs_and_machine(tmp_path: Path) -> None:
-    (tmp_path / "input").write_bytes(b"abc")
-    record = files.provenance({"epochs": 3}, {"model": tmp_path / "input"})
-    # FIPS 180-2, appendix B.1: the digest of "abc".
-    assert record["inputs"]["model"].startswith("ba7816bf8f01cfea414140de5dae2223b00361a396177a9c")
-    assert record["settings"] == {"epochs": 3}
-    assert record["settings_hash"] == files.digest({"epochs": 3}) != files.digest({"epochs": 4})
-    assert record["packages"]["torch"]
-    assert {"commit", "dirty"} == set(record["code"])
-    json.dumps(record)

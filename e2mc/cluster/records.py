@@ -8,7 +8,7 @@ from typing import Any
 
 from e2mc.errors import E2MCError
 from e2mc.files import digest, read_json, write_json
-from e2mc.layout import job_folder
+from e2mc.plan.layout import job_folder
 
 DONE, FAILED, CANCELLED, SUBMITTING = "DONE", "FAILED", "CANCELLED", "SUBMITTING"
 """Our own words for a job's state; all others are Slurm's. DONE: Snakemake has the outputs."""

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from e2mc.checkpoints import LABEL_LISTS
 from e2mc.config.settings import ImageNetSettings
 from e2mc.data.decode import decode
 from e2mc.data.image_set import ImageSet, LabelledImages, Split, some
@@ -16,6 +15,7 @@ from e2mc.data.imagenet import open_imagenet
 from e2mc.data.inat18 import open_inat18
 from e2mc.data.labels import label_subset
 from e2mc.data.voc07 import open_voc07
+from e2mc.download.registry import LABEL_LISTS
 from e2mc.errors import E2MCError
 from e2mc.files import sha256
 

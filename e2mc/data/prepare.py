@@ -4,11 +4,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from e2mc.checkpoints import download_cifar10
 from e2mc.config.experiment import Data, ImageNetData
 from e2mc.data import digits, scenes
 from e2mc.data.cifar10 import prepare_cifar10
 from e2mc.data.tree import label_lists, write_lists, write_tree
+from e2mc.download.registry import download_cifar10
 
 Summary = dict[str, dict[str, int]]
 

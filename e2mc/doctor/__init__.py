@@ -3,7 +3,7 @@
 from e2mc.config.experiment import Experiment
 from e2mc.doctor import inputs, machine
 from e2mc.doctor.findings import Finding, report
-from e2mc.estimate import estimate
+from e2mc.plan.estimate import estimate
 
 __all__ = ["Finding", "examine", "report", "run"]
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from e2mc.checkpoints import REGISTRY, Checkpoint, find, read_pins
 from e2mc.config import stages
 from e2mc.config.experiment import Experiment
 from e2mc.data.checks import (
@@ -26,10 +25,11 @@ from e2mc.data.imagenet import open_imagenet
 from e2mc.data.inat18 import open_inat18
 from e2mc.data.voc07 import open_voc07
 from e2mc.doctor.findings import Finding
+from e2mc.download.registry import REGISTRY, Checkpoint, find, read_pins
+from e2mc.download.remote import BrokenOffError, RefusedError, as_url, open_remote
 from e2mc.errors import E2MCError
-from e2mc.estimate import readable
-from e2mc.layout import FETCHED
-from e2mc.remote import BrokenOffError, RefusedError, as_url, open_remote
+from e2mc.plan.estimate import readable
+from e2mc.plan.layout import FETCHED
 
 Counts = dict[str, tuple[int, int]]
 Check = Callable[[], list[DataFinding]]

@@ -13,8 +13,8 @@ from e2mc.cluster.settings import CLUSTER_SETTINGS, Cluster, load_cluster, site_
 from e2mc.config.experiment import Experiment
 from e2mc.doctor.findings import Finding, Level
 from e2mc.errors import E2MCError
-from e2mc.estimate import estimate, readable
-from e2mc.layout import results
+from e2mc.plan.estimate import estimate, readable
+from e2mc.plan.layout import results
 
 _SLURM_COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "srun")
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from e2mc.config.settings import Dataset, ExtractSettings
-from e2mc.cost import cost
 from e2mc.data.evaluation_views import Crop, evaluation_batches
 from e2mc.data.image_set import LabelledImages, Split
 from e2mc.data.imagenet import open_imagenet
@@ -21,10 +20,11 @@ from e2mc.data.voc07 import open_voc07
 from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import Kind, discard_other_index, write_index
 from e2mc.evaluation.shards import Shard, collect_shards, receipt, shard_path, write_shard
-from e2mc.files import atomic_write, digest, provenance, sha256
+from e2mc.files import atomic_write, digest, sha256
 from e2mc.models.backbone import ResNet, quarter_pool
 from e2mc.models.heads import build_network, read_recipe
 from e2mc.models.store import load_state, load_strict
+from e2mc.provenance import cost, provenance
 from e2mc.training.distributed import Place, find_place
 
 SHARD_BYTES = 2**28

@@ -17,7 +17,7 @@ from e2mc.evaluation.feature_files import Features, open_pair
 from e2mc.evaluation.probe import MOMENTUM, TEST_ROWS, TRUST, Views, best_device, copied
 from e2mc.evaluation.results import Epoch, refuse_diverged, write_classification
 from e2mc.evaluation.schedule import epoch_rate
-from e2mc.files import provenance
+from e2mc.provenance import provenance
 from e2mc.training.optim import build_optimizer, set_learning_rate
 
 

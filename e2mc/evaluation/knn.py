@@ -14,7 +14,8 @@ from e2mc.evaluation.feature_files import open_pair
 from e2mc.evaluation.neighbours import knn_top1, neighbour_distances
 from e2mc.evaluation.probe import best_device
 from e2mc.evaluation.results import write_classification
-from e2mc.files import atomic_write, provenance
+from e2mc.files import atomic_write
+from e2mc.provenance import provenance
 
 ROWS = 1024
 

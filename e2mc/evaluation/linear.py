@@ -18,7 +18,7 @@ from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import Features, open_pair
 from e2mc.evaluation.probe import Head, fit_heads
 from e2mc.evaluation.results import write_classification
-from e2mc.files import provenance
+from e2mc.provenance import provenance
 
 
 def linear(settings: LinearSettings, train_index: Path, test_index: Path, output: Path) -> None:

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from e2mc.cost import cost
 from e2mc.errors import E2MCError
 from e2mc.files import atomic_write, digest, write_json
+from e2mc.provenance import cost
 
 
 class Epoch(NamedTuple):
@@ -62,9 +62,9 @@ def write_classification(
         predictions: predicted classes, (m,).
         classes: number of classes.
         train_samples: labelled training samples.
-        provenance: see `e2mc.files.provenance`.
+        provenance: see `e2mc.provenance.provenance`.
         history: the epochs, for protocols that have some.
-        spent: see `e2mc.cost`; None: this process since it began.
+        spent: see `e2mc.provenance.cost`; None: this process since it began.
         more: further entries of metrics.json.
     """
     if history:
@@ -112,7 +112,7 @@ def write_multilabel(
         classes: class names.
         average_precision: (classes,), fractions.
         train_samples: training samples.
-        provenance: see `e2mc.files.provenance`.
+        provenance: see `e2mc.provenance.provenance`.
         more: further entries of metrics.json.
 
     Raises:

@@ -17,7 +17,8 @@ from e2mc.data.views import steps_per_epoch
 from e2mc.errors import E2MCError
 from e2mc.evaluation.fine_tuning import Run, build, fine_tune, resume
 from e2mc.evaluation.results import write_classification
-from e2mc.files import digest, provenance, sha256
+from e2mc.files import digest, sha256
+from e2mc.provenance import provenance
 from e2mc.training import state as states
 from e2mc.training.distributed import Place, find_place, process_group
 from e2mc.training.progress import Progress, reported

@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import LinearSVC
 
 from e2mc.errors import E2MCError
-from e2mc.evaluation.average_precision import voc_average_precision
+from e2mc.statistics.average_precision import voc_average_precision
 
 MAX_ITERATIONS = 2000
 """VISSL's ``max_iter``; a fit that reaches it is kept, as there, and counted."""

@@ -7,7 +7,7 @@ from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import open_pair
 from e2mc.evaluation.results import write_multilabel
 from e2mc.evaluation.svm import svm_average_precision
-from e2mc.files import provenance
+from e2mc.provenance import provenance
 
 
 def voc07(settings: SVMSettings, train_index: Path, test_index: Path, output: Path) -> None:

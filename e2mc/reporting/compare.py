@@ -9,10 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from e2mc.errors import E2MCError
-from e2mc.evaluation.average_precision import voc_average_precision
 from e2mc.files import write_text
 from e2mc.reporting.predictions import Classified, Scored, read_predictions, refuse
 from e2mc.statistics import compare_paired, compare_scores, holm
+from e2mc.statistics.average_precision import voc_average_precision
 
 CLASSIFICATION_NOTE = (
     "n images; difference of top-1 accuracies with Tango's 95 % score interval; permutation: exact "

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from e2mc.config import Experiment
-from e2mc.cost import duration
 from e2mc.evaluation.feature_files import index_cost
 from e2mc.files import read_json
-from e2mc.jobs import STAGES, Job, jobs
+from e2mc.plan.jobs import STAGES, Job, jobs
+from e2mc.provenance import duration
 
 
 class Cost(NamedTuple):

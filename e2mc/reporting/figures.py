@@ -13,14 +13,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.special import expit, ndtr
 
-from e2mc import layout
 from e2mc.config import Experiment
 from e2mc.errors import E2MCError
 from e2mc.files import atomic_write
-from e2mc.reporting import needs
+from e2mc.plan import layout, needs
+from e2mc.plan.needs import Cell
 from e2mc.reporting.findings import base_name
 from e2mc.reporting.names import criterion_name
-from e2mc.reporting.needs import Cell
 
 WIDTH = 6.75
 """Inches: two columns of a conference page."""

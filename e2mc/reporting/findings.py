@@ -7,7 +7,8 @@ from typing import NamedTuple, TypeVar
 import pandas as pd
 
 from e2mc.config import Experiment
-from e2mc.reporting import latex, needs
+from e2mc.plan import needs
+from e2mc.reporting import latex
 from e2mc.reporting.names import METHODS
 from e2mc.reporting.results import Entry, clearly_above, paired_trials, summarise
 from e2mc.statistics import mean_and_standard_error

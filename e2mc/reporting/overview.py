@@ -8,11 +8,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from e2mc import layout
 from e2mc.config import Experiment
-from e2mc.cost import duration
 from e2mc.files import digest, read_json
-from e2mc.reporting import needs
+from e2mc.plan import layout, needs
+from e2mc.provenance import duration
 from e2mc.reporting.costs import costs, total
 from e2mc.reporting.page import Group, Page, Row, Section, Shown, number
 from e2mc.reporting.reproduction import VERDICTS

@@ -12,14 +12,13 @@ from typing import Any
 
 import pandas as pd
 
-from e2mc import layout
 from e2mc.config import Experiment
 from e2mc.errors import E2MCError
 from e2mc.files import read_json, write_text
-from e2mc.reporting import needs
+from e2mc.plan import layout, needs
+from e2mc.plan.needs import Cell
 from e2mc.reporting.accuracies import evaluation
 from e2mc.reporting.names import PROTOCOLS, criterion_name
-from e2mc.reporting.needs import Cell
 from e2mc.reporting.overview import overview
 from e2mc.reporting.page import (
     MISSING,
@@ -56,7 +55,7 @@ def write_page(experiment: Experiment, results: Path, name: str, output: Path) -
     Args:
         experiment: the experiment.
         results: its results folder.
-        name: one of :func:`~e2mc.reporting.needs.pages`.
+        name: one of :func:`~e2mc.plan.needs.pages`.
         output: destination, one HTML file without resources.
 
     Raises:

@@ -9,7 +9,8 @@ import pandas as pd
 from e2mc.config import Experiment
 from e2mc.config.stages import grid_criteria
 from e2mc.files import write_text
-from e2mc.reporting import findings, latex, needs
+from e2mc.plan import needs
+from e2mc.reporting import findings, latex
 from e2mc.reporting.accuracies import evaluation
 from e2mc.reporting.names import METHODS, PROTOCOLS, criterion_name
 from e2mc.reporting.published import Published, published_cells

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from e2mc import layout
 from e2mc.errors import E2MCError
 from e2mc.files import read_json
-from e2mc.reporting.needs import Cell
+from e2mc.plan import layout
+from e2mc.plan.needs import Cell
 from e2mc.statistics import mean_and_standard_error
 
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from e2mc import layout
 from e2mc.config import Experiment
 from e2mc.files import write_text
-from e2mc.reporting import needs
+from e2mc.plan import layout, needs
+from e2mc.plan.needs import Cell
 from e2mc.reporting.compare import compare_prediction_files
-from e2mc.reporting.needs import Cell
 from e2mc.reporting.results import (
     is_deterministic,
     paired_trials,

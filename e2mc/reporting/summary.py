@@ -5,7 +5,7 @@ from math import isnan
 from pathlib import Path
 
 from e2mc.config import Experiment
-from e2mc.reporting import needs
+from e2mc.plan import needs
 from e2mc.reporting.costs import costs, total
 from e2mc.reporting.findings import Finding, base_name, headline
 from e2mc.reporting.results import read_scores

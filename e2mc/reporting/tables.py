@@ -7,7 +7,8 @@ import pandas as pd
 from e2mc.config import Experiment
 from e2mc.errors import E2MCError
 from e2mc.files import write_text
-from e2mc.reporting import appendix_tables, findings, latex, needs
+from e2mc.plan import needs
+from e2mc.reporting import appendix_tables, findings, latex
 from e2mc.reporting.accuracies import Accuracies, accuracy_cells, accuracy_latex
 from e2mc.reporting.names import CRITERIA, SHORT_PROTOCOLS, criterion_name
 from e2mc.reporting.published import published

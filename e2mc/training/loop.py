@@ -13,10 +13,11 @@ from torch import Tensor
 from e2mc.config.settings import TrainSettings
 from e2mc.data.imagenet import open_imagenet
 from e2mc.data.views import TrainingViews, steps_per_epoch
-from e2mc.files import provenance, write_json, write_text
+from e2mc.files import write_json, write_text
 from e2mc.models import save_model
 from e2mc.models.heads import read_recipe
 from e2mc.models.official import export_official
+from e2mc.provenance import provenance
 from e2mc.training.distributed import (
     Place,
     find_place,

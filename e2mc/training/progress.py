@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
-from e2mc.cost import cost
 from e2mc.errors import E2MCError
 from e2mc.files import read_json, write_json
+from e2mc.provenance import cost
 from e2mc.training.state import Interrupted
 
 FILE_SECONDS = 3.0
@@ -65,7 +65,7 @@ class Progress:
         self.write("running")
 
     def cost(self) -> dict[str, Any]:
-        """What the run has cost over all its starts, see `e2mc.cost`."""
+        """What the run has cost over all its starts, see `e2mc.provenance.cost`."""
         return cost(processes=self.processes, before=self.before)
 
     def write(self, status: str) -> None:

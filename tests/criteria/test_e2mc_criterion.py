@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from test_covariance import algorithm_1_covariance
-from test_spacings import algorithm_1_entropy
 from torch import Tensor
 
 from e2mc.criteria import E2MC, covariance_penalty, marginal_entropy, to_unit_cube
+from tests.criteria.test_covariance import algorithm_1_covariance
+from tests.criteria.test_spacings import algorithm_1_entropy
 
 
 def algorithm_1(views: list[Tensor], space: str, beta: float, gamma: float) -> Tensor:

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from test_every_criterion import FORMS
 from torch import Tensor, nn
 from torch.multiprocessing import start_processes
 from torch.nn.parallel import DistributedDataParallel
 
 from e2mc.criteria import E2MC, gather_rows
+from tests.criteria.test_every_criterion import FORMS
 
 
 def gradients(network: nn.Module, inputs: list[Tensor], loss: Tensor) -> list[Tensor]:

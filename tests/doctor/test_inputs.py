@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from e2mc import checkpoints as registry
 from e2mc.config import Experiment, load_experiment
 from e2mc.doctor.findings import Finding
 from e2mc.doctor.inputs import checkpoints, data_sets
+from e2mc.download import registry
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from cached_features import clusters, write_features
 
 from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import open_features
+from tests.evaluation.cached_features import clusters, write_features
 
 
 def test_any_rows_of_any_crop_from_any_number_of_shards(tmp_path):

@@ -3,13 +3,13 @@ import json
 
 import numpy as np
 import pytest
-from cached_features import CLASSES, clusters, write_features
 
 from e2mc.config.evaluation import LinearFit
 from e2mc.config.settings import LinearSettings
 from e2mc.errors import E2MCError
 from e2mc.evaluation.linear import linear
 from e2mc.evaluation.probe import Head, fit_heads
+from tests.evaluation.cached_features import CLASSES, clusters, write_features
 
 EPOCHS = 6
 

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from cached_features import clusters
 
 from e2mc.config.evaluation import LinearFit
 from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.evaluation.probe import Head, fit_heads
+from tests.evaluation.cached_features import clusters
 
 EPOCHS = 5
 

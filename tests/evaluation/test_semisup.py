@@ -7,7 +7,6 @@ import socket
 import numpy as np
 import pytest
 import torch
-from tiny_semisup import BACKBONE, STD, settings, write_data
 
 from e2mc.config.evaluation import FineTune
 from e2mc.config.methods import Views
@@ -22,6 +21,7 @@ from e2mc.evaluation import fine_tuning
 from e2mc.evaluation import semisup as stage
 from e2mc.evaluation.semisup import semisup
 from e2mc.models import build_backbone
+from tests.evaluation.tiny_semisup import BACKBONE, STD, settings, write_data
 
 
 @pytest.fixture(scope="module")

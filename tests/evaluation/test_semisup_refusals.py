@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_semisup import BACKBONE, STD, settings, write_data
 
 from e2mc.config.experiment import Images
 from e2mc.config.settings import ExtractSettings
@@ -16,6 +15,7 @@ from e2mc.methods import build_method
 from e2mc.models import save_model
 from e2mc.training.distributed import Place
 from e2mc.training.state import run_lock, save_state
+from tests.evaluation.tiny_semisup import BACKBONE, STD, settings, write_data
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from cached_features import clusters, write_features
 from scipy.special import expit, ndtr
 
 from e2mc.config.evaluation import VOC07, INat18, LinearFit, Neighbours
@@ -19,6 +18,7 @@ from e2mc.evaluation.neighbours import knn_top1
 from e2mc.evaluation.results import Epoch, write_classification, write_multilabel
 from e2mc.evaluation.svm import svm_average_precision
 from e2mc.evaluation.voc07 import voc07
+from tests.evaluation.cached_features import clusters, write_features
 
 EPOCHS = 4
 

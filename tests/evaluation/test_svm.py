@@ -6,8 +6,8 @@ from sklearn.model_selection import cross_val_score
 from sklearn.svm import LinearSVC
 
 from e2mc.errors import E2MCError
-from e2mc.evaluation.average_precision import voc_average_precision
 from e2mc.evaluation.svm import svm_average_precision
+from e2mc.statistics.average_precision import voc_average_precision
 
 COSTS = (1e-3, 0.1, 1.0, 30.0)
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from e2mc import layout
 from e2mc.config import Experiment, parse_experiment
-from e2mc.reporting import needs
-from e2mc.reporting.needs import Cell
+from e2mc.plan import layout, needs
+from e2mc.plan.needs import Cell
 
 IMAGES = 400
 CLASSES = 10

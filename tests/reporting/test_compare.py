@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from e2mc.errors import E2MCError
-from e2mc.evaluation.average_precision import voc_average_precision
 from e2mc.reporting import predictions
 from e2mc.reporting.compare import compare_prediction_files, render, run
 from e2mc.statistics import compare_paired, compare_scores, holm
+from e2mc.statistics.average_precision import voc_average_precision
 
 HEADER = "sample,label,prediction"
 

@@ -3,12 +3,11 @@
 import json
 from pathlib import Path
 
-from synthetic_results import all_cells, experiment, write_results
-
 from e2mc.files import write_text
-from e2mc.jobs import jobs
+from e2mc.plan.jobs import jobs
 from e2mc.reporting.costs import Cost, costs, total
 from e2mc.reporting.summary import summary
+from tests.reporting.synthetic_results import all_cells, experiment, write_results
 
 
 def record(results: Path, file: str, seconds: float, gpus: int, restarts: int = 0) -> None:

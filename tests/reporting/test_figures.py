@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from pypdf import PdfReader
-from synthetic_results import experiment, write_figure_inputs
 
 from e2mc.config import Experiment
 from e2mc.errors import E2MCError
-from e2mc.reporting import needs
+from e2mc.plan import needs
+from e2mc.plan.needs import Cell
 from e2mc.reporting.figures import _pairs, _unit_cube, write_figure
-from e2mc.reporting.needs import Cell
+from tests.reporting.synthetic_results import experiment, write_figure_inputs
 
 
 @pytest.fixture(scope="module")

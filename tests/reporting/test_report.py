@@ -13,18 +13,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from synthetic_results import all_cells, experiment, percent, write_results
 
-from e2mc import layout
-from e2mc.cost import duration
 from e2mc.errors import E2MCError
-from e2mc.files import provenance, write_text
-from e2mc.reporting import needs
+from e2mc.files import write_text
+from e2mc.plan import layout, needs
+from e2mc.provenance import duration, provenance
 from e2mc.reporting.page import Group, Page, Row, Section, Shown, plain, render
 from e2mc.reporting.pages import write_page
 from e2mc.reporting.significance import write_statistics
 from e2mc.reporting.summary import summary
 from e2mc.reporting.tables import write_table
+from tests.reporting.synthetic_results import all_cells, experiment, percent, write_results
 
 ROOT = Path(__file__).parents[2]
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")

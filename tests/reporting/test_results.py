@@ -3,11 +3,11 @@ from math import isnan, sqrt
 from pathlib import Path
 
 import pytest
-from synthetic_results import write_results
 
 from e2mc.errors import E2MCError
-from e2mc.reporting.needs import Cell
+from e2mc.plan.needs import Cell
 from e2mc.reporting.results import clearly_above, paired_trials, read_scores, summarise
+from tests.reporting.synthetic_results import write_results
 
 CELLS = [
     Cell("vicreg-60", name, trial, "linear-1") for name in ("base", "e2mc") for trial in range(3)

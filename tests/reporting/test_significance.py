@@ -4,14 +4,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from synthetic_results import all_cells, experiment, write_results
 
 from e2mc.config import Experiment
 from e2mc.errors import E2MCError
-from e2mc.reporting import needs
-from e2mc.reporting.needs import Cell
+from e2mc.plan import needs
+from e2mc.plan.needs import Cell
 from e2mc.reporting.results import read_scores
 from e2mc.reporting.significance import significance, typical_trial, write_statistics
+from tests.reporting.synthetic_results import all_cells, experiment, write_results
 
 
 @pytest.fixture(scope="module")

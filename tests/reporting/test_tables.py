@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic_results import all_cells, experiment, percent, write_results
 
 from e2mc.config import Experiment
 from e2mc.errors import E2MCError
-from e2mc.reporting import needs
-from e2mc.reporting.needs import Cell
+from e2mc.plan import needs
+from e2mc.plan.needs import Cell
 from e2mc.reporting.summary import summary
 from e2mc.reporting.tables import write_table
+from tests.reporting.synthetic_results import all_cells, experiment, percent, write_results
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
 from pathlib import Path
 
 import pytest
-from tiny import write_images
+
+from tests.training.tiny import write_images
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch._dynamo  # DDP needs it: 3 s, which forked children then save
-from tiny import RESULTS, in_children, join, tiny_settings, train
 from torch import nn
 
 from e2mc.config.criteria import E2MC
@@ -21,6 +20,7 @@ from e2mc.training.distributed import (
 from e2mc.training.optim import build_optimizer
 from e2mc.training.run import build_run
 from e2mc.training.step import loss_of
+from tests.training.tiny import RESULTS, in_children, join, tiny_settings, train
 
 COVARIANCE = E2MC(space="hypersphere", entropy_weight=0, covariance_weight=1)
 """Not the entropy: tied values, which so small a network has, take their gradient in row order."""

@@ -14,10 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 import torch._dynamo  # DDP needs it: 3 s, which forked children then save
-from tiny import CRITERION, RESULTS, in_children, join, tiny_settings, train
 
 from e2mc.config.criteria import E2MC, CorInfoMax
 from e2mc.config.settings import TrainSettings
@@ -28,6 +26,8 @@ from e2mc.training import loop
 from e2mc.training.distributed import Place
 from e2mc.training.run import build_run, resume, save
 from e2mc.training.state import INTERRUPTED_STATUS, Interrupted, load_newest_state
+from tests.training import tiny
+from tests.training.tiny import CRITERION, RESULTS, in_children, join, tiny_settings, train
 
 COVARIANCE = E2MC(space="hypersphere", entropy_weight=0, covariance_weight=1)
 """Its gradient does not depend on the order of tied rows, as that of the entropy does."""

@@ -5,12 +5,12 @@ import types
 
 import pytest
 import torch
-from tiny import CRITERION, RESULTS, tiny_settings, train
 
 from e2mc.errors import E2MCError
 from e2mc.models import load_state
 from e2mc.training import loop, tensorboard
 from e2mc.training.state import Interrupted
+from tests.training.tiny import CRITERION, RESULTS, tiny_settings, train
 
 
 class Writer:

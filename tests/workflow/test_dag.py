@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from e2mc.config import load_experiment
-from e2mc.estimate import estimate
-from e2mc.jobs import jobs as jobs_of
+from e2mc.plan.estimate import estimate
+from e2mc.plan.jobs import jobs as jobs_of
 from tests.small_experiment import checkout
 
 ROOT = Path(__file__).parents[2]

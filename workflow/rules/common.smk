@@ -11,13 +11,13 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from e2mc import layout
+from e2mc.plan import layout
 from e2mc.config import parse_experiment, stages
 from e2mc.errors import E2MCError
 from e2mc.files import digest, write_text
-from e2mc.jobs import jobs
+from e2mc.plan.jobs import jobs
 from e2mc.lock import locked
-from e2mc.reporting import needs
+from e2mc.plan import needs
 
 # `e2mc` is installed beside this snakemake; that of an activated conda environment goes first.
 shell.prefix(f"PATH=$PATH:{Path(sys.executable).parent}; ")
@@ -80,7 +80,7 @@ def say_what_it_takes(record):
     """
     if getattr(record, "event", None) == LogEvent.RUN_INFO:
         if next(tables_of_jobs) == (2 if workflow.dryrun else 1):
-            from e2mc.estimate import (
+            from e2mc.plan.estimate import (
                 estimate,
             )  # numpy and Pillow, at every other start for nothing
 

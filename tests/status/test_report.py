@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 import yaml
-from synthetic_results import experiment
 
 from e2mc.cli import main
 from e2mc.cluster.records import Record
 from e2mc.errors import E2MCError
 from e2mc.files import write_json, write_text
-from e2mc.jobs import jobs
 from e2mc.lock import locked
-from e2mc.reporting.status import WIDTH, report
+from e2mc.plan.jobs import jobs
+from e2mc.status.report import WIDTH, report
+from tests.reporting.synthetic_results import experiment
 
 RESULTS = Path("results/synthetic")
 

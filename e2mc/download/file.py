@@ -17,10 +17,8 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from e2mc import files
-from e2mc.download_progress import progress
-from e2mc.errors import E2MCError
-from e2mc.lock import locked
-from e2mc.remote import (
+from e2mc.download.progress import progress
+from e2mc.download.remote import (
     BrokenOffError,
     RefusedError,
     Remote,
@@ -29,6 +27,8 @@ from e2mc.remote import (
     open_remote,
     open_rest,
 )
+from e2mc.errors import E2MCError
+from e2mc.lock import locked
 
 _SPARE_BYTES = 2**26
 

@@ -1,11 +1,14 @@
+import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from e2mc.cost import cost, duration
+from e2mc.files import digest
+from e2mc.provenance import cost, duration, provenance
 
 SLURM = ("SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_NODES", "SLURM_GPUS_ON_NODE", "SLURM_JOB_ID")
 
@@ -74,7 +77,7 @@ def test_earlier_starts_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_seconds_count_from_the_start_of_the_process() -> None:
-    code = "from e2mc.cost import cost; print(cost()['seconds'])"
+    code = "from e2mc.provenance import cost; print(cost()['seconds'])"
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 0 <= float(done.stdout) <= time.monotonic() - began + 0.1
@@ -89,3 +92,15 @@ def test_seconds_count_from_the_start_of_the_process() -> None:
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_provenance_says_which_code_settings_inputs_and_machine(tmp_path: Path) -> None:
+    (tmp_path / "input").write_bytes(b"abc")
+    record = provenance({"epochs": 3}, {"model": tmp_path / "input"})
+    # FIPS 180-2, appendix B.1: the digest of "abc".
+    assert record["inputs"]["model"].startswith("ba7816bf8f01cfea414140de5dae2223b00361a396177a9c")
+    assert record["settings"] == {"epochs": 3}
+    assert record["settings_hash"] == digest({"epochs": 3}) != digest({"epochs": 4})
+    assert record["packages"]["torch"]
+    assert {"commit", "dirty"} == set(record["code"])
+    json.dumps(record)

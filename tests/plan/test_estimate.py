@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from e2mc.config import load_experiment
-from e2mc.estimate import estimate, readable
+from e2mc.plan.estimate import estimate, readable
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_paper_by_hand() -> None:

@@ -8,10 +8,10 @@ while it plans.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from e2mc import layout
 from e2mc.config.experiment import Base, Experiment
 from e2mc.config.stages import grid_criteria
 from e2mc.errors import E2MCError
+from e2mc.plan import layout
 
 TABLE_NAMES = ("table1", "table2", "table3", "table_d1", "table_d2")
 FIGURE_NAMES = ("figure2", "figure3", "figure4", "figure_d1")

@@ -2,17 +2,17 @@ import subprocess
 import sys
 
 import pytest
-from synthetic_results import experiment
 
 from e2mc.config import Experiment
 from e2mc.errors import E2MCError
-from e2mc.reporting import needs
-from e2mc.reporting.needs import Cell
+from e2mc.plan import needs
+from e2mc.plan.needs import Cell
+from tests.reporting.synthetic_results import experiment
 
 
 def test_planning_imports_nothing_heavy() -> None:
     heavy = "{'torch', 'pandas', 'numpy', 'scipy', 'matplotlib'}"
-    code = f"import sys, e2mc.reporting.needs; sys.exit(str({heavy} & set(sys.modules) or ''))"
+    code = f"import sys, e2mc.plan.needs; sys.exit(str({heavy} & set(sys.modules) or ''))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.strip() == ""
 

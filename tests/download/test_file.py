@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from e2mc import download_progress
-from e2mc.download import download
+from e2mc.download import progress as download_progress
+from e2mc.download.file import download
 from e2mc.errors import E2MCError
 
 CONTENT = bytes(range(256)) * 4096 + b"the end"
@@ -232,7 +232,7 @@ def test_waits_double_from_try_to_try(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("e2mc.download.time.sleep", waits.append)
+    monkeypatch.setattr("e2mc.download.file.time.sleep", waits.append)
     server.statuses = [500] * 5
     with pytest.raises(E2MCError, match=r"answered 500 .*\(5 attempts\)"):
         fast(server.url, tmp_path / "file.bin", attempts=5, backoff=1.0)
@@ -386,7 +386,7 @@ def test_two_at_once_download_once(server: Server, tmp_path: Path) -> None:
 def test_a_killed_download_is_resumed(server: Server, tmp_path: Path) -> None:
     server.pause = 0.1
     path = tmp_path / "file.bin"
-    command = f"from e2mc.download import download; download({server.url!r}, {str(path)!r})"
+    command = f"from e2mc.download.file import download; download({server.url!r}, {str(path)!r})"
     process = subprocess.Popen([sys.executable, "-c", command])
     deadline = time.monotonic() + 20
     while not any(part.stat().st_size for part in tmp_path.glob(".file.bin.*.part")):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from e2mc.config.experiment import Experiment
 from e2mc.data.checks import IMAGENET, INAT18, VOC07
-from e2mc.jobs import EVALUATIONS, Job, jobs
+from e2mc.plan.jobs import EVALUATIONS, Job, jobs
 
 _HOURS = {"vicreg": 10.0, "swav": 13.0, "simsiam": 14.0, "er": 10.0, "mi": 10.0}
 _GPUS = 2

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from e2mc import layout
 from e2mc.cluster.records import SUBMITTING
 from e2mc.config import Experiment, load_experiment
-from e2mc.cost import duration
 from e2mc.errors import E2MCError
-from e2mc.jobs import STAGES
-from e2mc.status import STATES, Status, head_of, statuses
+from e2mc.plan import layout
+from e2mc.plan.jobs import STAGES
+from e2mc.provenance import duration
+from e2mc.status.states import STATES, Status, head_of, statuses
 
 WIDTH = 100
 LISTED = ("running", "queued", "unwatched", "interrupted", "failed")

@@ -6,10 +6,9 @@ Nothing heavy is imported: Snakemake reads this while it plans, `e2mc status` at
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from e2mc import layout
 from e2mc.config.experiment import Experiment
-from e2mc.reporting import needs
-from e2mc.reporting.needs import Cell
+from e2mc.plan import layout, needs
+from e2mc.plan.needs import Cell
 
 TRAININGS = ("scratch", "pretrain")
 EVALUATIONS = ("linear", "semisup", "inat18", "voc07", "knn")

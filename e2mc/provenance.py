@@ -1,18 +1,81 @@
-"""What a job cost, as it stands in the results that it wrote.
+"""Which code, settings, inputs and machine made a result, and what it cost.
 
-Every record counts from the beginning of its job, so a job that writes several of them, one after
-another, cost what the dearest says.
+Every record of a cost counts from the beginning of its job; a job that writes several records, one
+after another, costs what its most expensive record says.
 """
 
 import os
+import platform
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
-from e2mc.files import cuda_in_use
+from e2mc.files import digest, sha256
 from e2mc.lock import start_ticks
 
 _IMPORTED = time.monotonic()
+
+
+def provenance(settings: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[str, Any]:
+    """Which code, configuration, inputs and machine made a result.
+
+    Args:
+        settings: effective settings of the stage, as plain data; stored whole and as a hash.
+        inputs: name -> file whose sha256 is recorded.
+    """
+    return {
+        "code": _code_version(),
+        "settings": dict(settings),
+        "settings_hash": digest(dict(settings)),
+        "inputs": {name: sha256(path) for name, path in inputs.items()},
+        "packages": {name: _package_version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "device": _device(),
+    }
+
+
+_PACKAGES = ("e2mc", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow", "pandas")
+
+
+def _device() -> str:
+    """Name of the GPU in use; a process that never used one ran on the CPU."""
+    cuda = cuda_in_use()
+    return "cpu" if cuda is None else str(cuda.get_device_name())
+
+
+def cuda_in_use() -> Any:
+    """`torch.cuda` if this process has used a GPU, else None; torch is not imported for it."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_initialized() else None
+
+
+def _package_version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def _code_version() -> dict[str, Any]:
+    """Commit of the checkout that this package is imported from, and whether it has changes."""
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
 
 
 def cost(

@@ -14,13 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from e2mc import layout
 from e2mc.cluster.records import CANCELLED, DONE, FAILED, SETTLED, Record, read_record
 from e2mc.config.experiment import Experiment
 from e2mc.errors import E2MCError
 from e2mc.files import read_json
-from e2mc.jobs import Job, jobs
 from e2mc.lock import STALE_SECONDS, holder
+from e2mc.plan import layout
+from e2mc.plan.jobs import Job, jobs
 
 STATES = ("done", "running", "queued", "unwatched", "interrupted", "failed", "not begun")
 """`queued`: in Slurm's queue; `unwatched`: in Slurm's hands, but no head is there to look."""

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from e2mc import files
 from e2mc.config.methods import Method
 from e2mc.config.strict import Strict
-from e2mc.download import download
+from e2mc.download.file import download
 from e2mc.errors import E2MCError
 from e2mc.lock import locked
 

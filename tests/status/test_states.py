@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_experiment import small_experiment
 
 from e2mc.cluster.records import Record
 from e2mc.config import Experiment, parse_experiment
 from e2mc.files import write_json, write_text
-from e2mc.jobs import jobs
 from e2mc.lock import locked
-from e2mc.status import Status, statuses
+from e2mc.plan.jobs import jobs
+from e2mc.status.states import Status, statuses
+from tests.small_experiment import small_experiment
 
 MODEL = "swav-30-e2mc-trial0"
 TRAINING, PROBE = f"logs/pretrain/{MODEL}.log", f"logs/linear/{MODEL}.log"

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from e2mc import checkpoints, files
-from e2mc.checkpoints import Source, fetch, fetch_label_lists, find, load_registry, read_pins
+from e2mc import files
 from e2mc.cli import main
 from e2mc.config.experiment import Data
 from e2mc.data.prepare import prepare
+from e2mc.download import registry as checkpoints
+from e2mc.download.registry import Source, fetch, fetch_label_lists, find, load_registry, read_pins
 from e2mc.errors import E2MCError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COLUMNS = tuple(checkpoints.Checkpoint.model_fields)
 WEIGHTS = b"PK weights"
 SHA256 = hashlib.sha256(WEIGHTS).hexdigest()

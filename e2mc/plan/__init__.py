@@ -1,0 +1,1 @@
+"""What an experiment consists of before anything runs: files, evaluations, jobs, estimate."""
