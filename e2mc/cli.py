@@ -28,27 +28,31 @@ def prepare_demo(arguments: Arguments) -> None:
 
 
 def fetch(arguments: Arguments) -> None:
-    """Download a checkpoint of the registry, ImageNet's label lists or CIFAR-10, verified."""
-    from e2mc.download import registry
+    """Download public files, held to the published hash or the one pinned at first download."""
+    from e2mc.download.fetch import fetch as fetch_file
+    from e2mc.download.registry import find
 
-    if arguments.name == "label-lists":
-        print(*registry.fetch_label_lists(arguments.folder).values(), sep="\n")
-    elif arguments.name == "cifar10":
-        print(registry.download_cifar10(arguments.folder))
-    else:
-        print(registry.fetch(arguments.name, arguments.folder))
+    for file in find(arguments.name):
+        print(fetch_file(file, arguments.folder, _open_checkpoint))
+
+
+def _open_checkpoint(path: Path) -> None:
+    from e2mc.models.pickled import read_pickled
+
+    read_pickled(path)
 
 
 def import_checkpoint(arguments: Arguments) -> None:
     """Turn an official checkpoint into the one layout of this project."""
-    from e2mc.download.registry import fetch as fetch_checkpoint
+    from e2mc.download.fetch import fetch as fetch_file
+    from e2mc.download.registry import find_checkpoint
     from e2mc.models.official import import_checkpoint as import_official
 
     experiment = _experiment(arguments)
     registered = experiment.bases[arguments.base].registered
     if registered is not None:
         # a file placed by hand is held to the same hash as a download
-        fetch_checkpoint(registered, arguments.source.parent)
+        fetch_file(find_checkpoint(registered), arguments.source.parent, _open_checkpoint)
     settings = stages.import_settings(experiment, arguments.base)
     import_official(
         arguments.source, settings.method, settings.recipe, settings.backbone, arguments.output
@@ -213,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb("prepare-demo", prepare_demo, "config", "output")
     fetching = verb("fetch", fetch)
-    fetching.add_argument("name", help="name in config/checkpoints.csv, label-lists, or cifar10")
+    fetching.add_argument("name", help="name in config/downloads.csv, or a kind: all of it")
     fetching.add_argument("--folder", type=Path, required=True, help="where the file goes")
     importing = verb("import-checkpoint", import_checkpoint, "config", "base", "output")
     importing.add_argument("--source", type=Path, required=True, help="official checkpoint")

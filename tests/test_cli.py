@@ -105,7 +105,7 @@ def test_an_unfinished_table_is_honestly_empty(demo: Path) -> None:
 
 def test_a_checkpoint_placed_by_hand_is_held_to_its_hash(demo: Path) -> None:
     edit(demo, "bases", "vicreg-30", "checkpoint", value="vicreg-1000")
-    registry = demo / "config/checkpoints.csv"
+    registry = demo / "config/downloads.csv"
     lines = registry.read_text().splitlines()
     fields = lines[1].split(",")
     fields[lines[0].split(",").index("sha256")] = "0" * 64

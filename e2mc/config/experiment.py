@@ -75,7 +75,7 @@ class Base(Strict):
     epochs: int = Field(ge=1)
     """Epochs it was trained for (shown in the tables)."""
     checkpoint: str | None = None
-    """Name in config/checkpoints.csv, or a path; null: trained by `methods.<method>.scratch`."""
+    """Name in config/downloads.csv, or a path; null: trained by `methods.<method>.scratch`."""
     criteria: tuple[str, ...] = ("continued", "e2mc")
     """Names under `criteria` (or `continued`) with which it is trained further."""
     published: str | None = None

@@ -5,27 +5,24 @@ import pickle
 import tarfile
 from collections.abc import Iterator
 from functools import partial
-from hashlib import md5 as md5_hash
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from e2mc import files
 from e2mc.config.experiment import ImageNetData
 from e2mc.data.imagenet import EXTENSIONS
 from e2mc.data.tree import label_lists, write_lists, write_tree
 from e2mc.errors import E2MCError
 
-URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
-MD5 = "c58f30108f718f92721af3b95e74349a"
-"""As in torchvision's ``CIFAR10``."""
 _BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
 _FOLDERS = {"train": "train", "test": "val"}
 
 
 def prepare_cifar10(
-    imagenet: ImageNetData, source: Path | None, md5: str = MD5, per_class: int | None = None
+    imagenet: ImageNetData, source: Path, sha256: str | None, per_class: int | None = None
 ) -> dict[str, dict[str, int]]:
     """Write `train/<class>/*`, `val/<class>/*` and class-balanced label lists.
 
@@ -33,23 +30,22 @@ def prepare_cifar10(
         imagenet: where the tree and the lists go.
         source: the archive ``cifar-10-python.tar.gz``, or a folder with `train/<class>/*` and
             `test/<class>/*` images.
-        md5: of the archive.
+        sha256: of the archive; None: not checked.
         per_class: training images to keep of each class, the first ones; None: all.
 
     Returns:
         Counts of classes and images, under "imagenet".
 
     Raises:
-        E2MCError: no source, an archive with another checksum, a folder without images.
+        E2MCError: no such source, an archive with another hash, a folder without images.
     """
-    if source is None or not source.exists():
-        missing = "no source is given" if source is None else f"{source} does not exist"
+    if not source.exists():
         raise E2MCError(
-            f"CIFAR-10: {missing}. Download {URL} and set `data.cifar10_source` to the file, or "
-            "to a folder with train/<class>/* and test/<class>/* images"
+            f"CIFAR-10: {source} does not exist. Set `data.cifar10_source` to the official archive "
+            "(`e2mc fetch cifar10`), or to a folder with train/<class>/* and test/<class>/* images"
         )
-    if source.is_file():
-        _verify(source, md5)
+    if source.is_file() and sha256 is not None:
+        _require_hash(source, sha256)
     images = partial(_from_folder if source.is_dir() else _from_archive, source)
 
     def write(part: Path) -> dict[str, int]:
@@ -57,13 +53,13 @@ def prepare_cifar10(
         for split, folder in _FOLDERS.items():
             names: dict[str, list[str]] = {}
             for category, suffix, content in images(split):
-                files = names.setdefault(category, [])
-                if split == "train" and len(files) == per_class:
+                kept = names.setdefault(category, [])
+                if split == "train" and len(kept) == per_class:
                     continue
-                files.append(f"{category}_{split}_{len(files):05d}{suffix}")
+                kept.append(f"{category}_{split}_{len(kept):05d}{suffix}")
                 (part / folder / category).mkdir(parents=True, exist_ok=True)
-                (part / folder / category / files[-1]).write_bytes(content)
-            counts[split] = sum(len(files) for files in names.values())
+                (part / folder / category / kept[-1]).write_bytes(content)
+            counts[split] = sum(len(kept) for kept in names.values())
             if split == "train":
                 ordered = [names[category] for category in sorted(names)]
                 lists = label_lists(ordered, sorted(imagenet.lists), seed=0)
@@ -76,23 +72,21 @@ def prepare_cifar10(
 
 def _from_folder(source: Path, split: str) -> Iterator[tuple[str, str, bytes]]:
     """Class, file suffix and bytes of every image of a split."""
-    files = sorted(
+    images = sorted(
         path for path in (source / split).glob("*/*") if path.suffix.lower() in EXTENSIONS
     )
-    if not files:
+    if not images:
         raise E2MCError(f"{source} has no images {split}/<class>/*: is it a folder of CIFAR-10?")
-    for path in files:
+    for path in images:
         yield path.parent.name, path.suffix, path.read_bytes()
 
 
-def _verify(archive: Path, md5: str) -> None:
-    with archive.open("rb") as stream:
-        digest = md5_hash(usedforsecurity=False)
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != md5:
+def _require_hash(archive: Path, sha256: str) -> None:
+    found = files.sha256(archive)
+    if found != sha256:
         raise E2MCError(
-            f"{archive} has md5 {digest.hexdigest()}, expected {md5}: download {URL} again"
+            f"{archive} has sha256 {found}, expected {sha256}: download it again with "
+            "`e2mc fetch cifar10`"
         )
 
 

@@ -8,7 +8,8 @@ from e2mc.config.experiment import Data, ImageNetData
 from e2mc.data import digits, scenes
 from e2mc.data.cifar10 import prepare_cifar10
 from e2mc.data.tree import label_lists, write_lists, write_tree
-from e2mc.download.registry import download_cifar10
+from e2mc.download.fetch import fetch
+from e2mc.download.registry import find
 
 Summary = dict[str, dict[str, int]]
 
@@ -28,8 +29,9 @@ def prepare(data: Data) -> Summary:
     if data.prepare == "digits":
         return prepare_digits(data.imagenet, data.inat18, data.voc07)
     if data.prepare == "cifar10":
-        source = data.cifar10_source or download_cifar10(CIFAR10_FOLDER)
-        return prepare_cifar10(data.imagenet, source, per_class=data.cifar10_per_class)
+        (archive,) = find("cifar10")
+        source = data.cifar10_source or fetch(archive, CIFAR10_FOLDER)
+        return prepare_cifar10(data.imagenet, source, archive.sha256, data.cifar10_per_class)
     return {}
 
 

@@ -25,7 +25,8 @@ from e2mc.data.imagenet import open_imagenet
 from e2mc.data.inat18 import open_inat18
 from e2mc.data.voc07 import open_voc07
 from e2mc.doctor.findings import Finding
-from e2mc.download.registry import REGISTRY, Checkpoint, find, read_pins
+from e2mc.download.pins import read_pins
+from e2mc.download.registry import REGISTRY, PublicFile, find_checkpoint, label_list_hashes
 from e2mc.download.remote import BrokenOffError, RefusedError, as_url, open_remote
 from e2mc.errors import E2MCError
 from e2mc.plan.estimate import readable
@@ -91,12 +92,13 @@ def _checks(experiment: Experiment) -> dict[str, tuple[Check, Opener]]:
     imagenet = stages.pretrain_settings(experiment, base, "continued", trial=0).data
     original = experiment.comparable and imagenet.validation_fraction is None
 
-    def expected(one: Expected, applies: bool = experiment.comparable) -> Expected | None:
-        return one if applies else None
+    def expected(one: Expected) -> Expected | None:
+        return one if experiment.comparable else None
 
+    published = IMAGENET._replace(lists=label_list_hashes()) if original else None
     checks: dict[str, tuple[Check, Opener]] = {
         "imagenet": (
-            partial(check_imagenet, imagenet, expected(IMAGENET, original)),
+            partial(check_imagenet, imagenet, published),
             partial(open_imagenet, imagenet),
         )
     }
@@ -130,9 +132,14 @@ def checkpoints(experiment: Experiment) -> Iterator[Finding]:
             yield _given(name, Path(base.checkpoint))
         else:
             try:
-                yield _registered(find(base.registered))
+                file = find_checkpoint(base.registered)
             except E2MCError as error:
                 yield Finding("error", str(error), f"correct bases.{name}.checkpoint")
+                continue
+            if (file.method, file.epochs) != (base.method, base.epochs):
+                what = f"{name}: {file.name} is {file.method} after {file.epochs} epochs"
+                yield Finding("error", what, f"correct bases.{name}: method, epochs or checkpoint")
+            yield _registered(file)
 
 
 def _given(base: str, path: Path) -> Finding:
@@ -145,7 +152,7 @@ def _given(base: str, path: Path) -> Finding:
     )
 
 
-def _registered(checkpoint: Checkpoint) -> Finding:
+def _registered(checkpoint: PublicFile) -> Finding:
     name = checkpoint.name
     path = Path(FETCHED.format(name=name))
     if path.exists():

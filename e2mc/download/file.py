@@ -38,6 +38,7 @@ class _Wanted(NamedTuple):
     sha256: str | None
     size: int | None
     timeout: float
+    reader: Callable[[Path], object] | None
 
 
 def download(
@@ -47,6 +48,7 @@ def download(
     sha256: str | None = None,
     size: int | None = None,
     mirrors: Iterable[str] = (),
+    reader: Callable[[Path], object] | None = None,
     attempts: int = 6,
     backoff: float = 1.0,
     timeout: float = 30.0,
@@ -63,6 +65,7 @@ def download(
         sha256: expected hash, hexadecimal; None: not checked.
         size: expected length in bytes; None: whatever the server announces.
         mirrors: further URLs of the same file, tried in turn.
+        reader: opens the complete file, and raises :class:`E2MCError` if it is something else.
         attempts: tries in a row without progress before a source is given up.
         backoff: seconds before the second try, doubled with each further one, with jitter.
         timeout: seconds without a byte before a connection counts as broken.
@@ -74,7 +77,7 @@ def download(
         E2MCError: no source gave the right file (one line per source, and what to do), the disk
             is full or not writable, or a different file already has that name.
     """
-    wanted = _Wanted(Path(destination), sha256, size, timeout)
+    wanted = _Wanted(Path(destination), sha256, size, timeout, reader)
     if _is_there(wanted):
         return wanted.destination
     failures: dict[str, str] = {}
@@ -108,7 +111,7 @@ def _is_there(wanted: _Wanted) -> bool:
     mistake = _mistake(path, wanted)
     if mistake:
         raise E2MCError(
-            f"{path} is not the file it should be: {mistake}. Move it away to have it downloaded."
+            f"{path} has the wrong checksum or size: {mistake}. Move it away to have it downloaded."
         )
     return True
 
@@ -121,6 +124,15 @@ def _mistake(path: Path, wanted: _Wanted) -> str | None:
         actual = files.sha256(path)
         if actual != wanted.sha256.lower():
             return f"expected sha256 {wanted.sha256.lower()}, found {actual}"
+    return None
+
+
+def _unreadable(part: Path, wanted: _Wanted) -> str | None:
+    if wanted.reader is not None:
+        try:
+            wanted.reader(part)
+        except E2MCError as error:
+            return str(error).replace(str(part), wanted.destination.name)
     return None
 
 
@@ -151,13 +163,15 @@ def _transfer(url: str, wanted: _Wanted, reached: Callable[[int], None]) -> None
     with response:
         if wanted.size is not None and remote.size not in (None, wanted.size):
             raise RefusedError(f"expected {wanted.size} bytes, the server offers {remote.size}")
+        if not remote.delimited and wanted.size is None and wanted.sha256 is None:
+            raise RefusedError("the server states no length: a cut transfer would pass unnoticed")
         part = _claim_part(wanted.destination, remote, trusted=wanted.sha256 is not None)
         have = part.stat().st_size if part.exists() else 0
         _check_space(part, (remote.size or 0) - have)
         if have == 0:
-            _write(response, part, 0, remote, reached)
+            _write(response, part, 0, remote, wanted.size, reached)
     if 0 < have != remote.size:
-        _resume(remote, part, have, wanted.timeout, reached)
+        _resume(remote, part, have, wanted, reached)
     _accept(part, wanted, resumed=have > 0)
 
 
@@ -188,20 +202,20 @@ def _check_space(part: Path, needed: int) -> None:
     if needed + _SPARE_BYTES > free:
         raise E2MCError(
             f"{part.parent.absolute()} has {free / 1e9:.2f} GB free, the download needs "
-            f"{needed / 1e9:.2f} GB more; make room and start again, it goes on where it stopped."
+            f"{needed / 1e9:.2f} GB more; free some and start again, it resumes where it stopped."
         )
 
 
 def _resume(
-    remote: Remote, part: Path, have: int, timeout: float, reached: Callable[[int], None]
+    remote: Remote, part: Path, have: int, wanted: _Wanted, reached: Callable[[int], None]
 ) -> None:
     try:
-        start, response = open_rest(remote, have, timeout)
+        start, response = open_rest(remote, have, wanted.timeout)
     except RefusedError as reason:
         part.unlink()
         raise BrokenOffError(f"cannot be resumed: {reason}") from reason
     with response:
-        _write(response, part, start, remote, reached)
+        _write(response, part, start, remote, wanted.size, reached)
 
 
 def _write(
@@ -209,6 +223,7 @@ def _write(
     part: Path,
     position: int,
     remote: Remote,
+    size: int | None,
     reached: Callable[[int], None],
 ) -> None:
     """Write the body into the part from ``position`` on; a part that breaks off is kept."""
@@ -219,6 +234,9 @@ def _write(
             stream.seek(position)
             with progress(name, remote.size, position) as show:
                 for block in blocks(response):
+                    if size is not None and position + len(block) > size:
+                        part.unlink()
+                        raise RefusedError(f"expected {size} bytes, the server sends more")
                     position += stream.write(block)
                     show(position)
                     reached(position)
@@ -226,8 +244,8 @@ def _write(
             os.fsync(stream.fileno())
     except OSError as error:
         raise E2MCError(
-            f"cannot write {part.parent.absolute()}: {error.strerror or error}; make room or "
-            "choose another folder and start again, the download goes on where it stopped."
+            f"cannot write {part.parent.absolute()}: {error.strerror or error}; free some "
+            "space or choose another folder and start again, it resumes where it stopped."
         ) from error
     if remote.size is not None and position != remote.size:
         raise BrokenOffError(f"the connection ended after {position} of {remote.size} bytes")
@@ -236,7 +254,7 @@ def _write(
 def _accept(part: Path, wanted: _Wanted, *, resumed: bool) -> None:
     """Give a complete part its final name if it is what it should be, else discard it."""
     try:
-        mistake = _mistake(part, wanted)
+        mistake = _mistake(part, wanted) or _unreadable(part, wanted)
         if mistake is None:
             part.replace(wanted.destination)
     except FileNotFoundError as error:

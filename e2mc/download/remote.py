@@ -8,16 +8,27 @@ from collections.abc import Iterator
 from email.message import Message
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 _BLOCK = 2**20
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+_SHOWN = 400
 
 
-class RefusedError(Exception):
+class _TransferError(Exception):
+    """Carries what a server said; what is not text is left out, as it may control a terminal."""
+
+    def __init__(self, reason: str) -> None:
+        shown = "".join(character if character.isprintable() else "?" for character in reason)
+        super().__init__(shown[:_SHOWN])
+
+
+class RefusedError(_TransferError):
     """This source will not give the file, however often it is asked."""
 
 
-class BrokenOffError(Exception):
+class BrokenOffError(_TransferError):
     """The transfer broke off and may succeed if tried again."""
 
 
@@ -28,6 +39,8 @@ class Remote(NamedTuple):
     etag: str | None
     last_modified: str | None
     size: int | None
+    delimited: bool = True
+    """Whether the end of the body can be told from a connection that was cut."""
 
     @property
     def validator(self) -> str | None:
@@ -46,21 +59,22 @@ def open_remote(url: str, timeout: float) -> tuple[Remote, http.client.HTTPRespo
     """Ask for the whole file.
 
     Raises:
-        RefusedError: the server has no such file for us, or there is no such server or scheme.
+        RefusedError: the server has no such file for us, answers with something else than the
+            file as it is, or there is no such server or scheme.
         BrokenOffError: no answer, or one that may change (5xx and the like).
     """
     response = _open(url, timeout, {})
-    if response.headers.get_content_type() == "text/html":
+    try:
+        _require_status(response, 200)
+        if response.headers.get_content_type() == "text/html":
+            raise RefusedError("the answer is a web page, perhaps the log-in page of a network")
+        headers, size = response.headers, _length(response.headers)
+        chunked = headers.get("Transfer-Encoding", "").lower() == "chunked"
+        delimited = chunked or size is not None
+        return Remote(url, headers["ETag"], headers["Last-Modified"], size, delimited), response
+    except RefusedError:
         response.close()
-        raise RefusedError("the answer is a web page, perhaps the log-in page of a network")
-    length = response.headers.get("Content-Length", "")
-    remote = Remote(
-        url,
-        response.headers.get("ETag"),
-        response.headers.get("Last-Modified"),
-        int(length) if length.isdigit() else None,
-    )
-    return remote, response
+        raise
 
 
 def open_rest(remote: Remote, offset: int, timeout: float) -> tuple[int, http.client.HTTPResponse]:
@@ -71,20 +85,28 @@ def open_rest(remote: Remote, offset: int, timeout: float) -> tuple[int, http.cl
         file by now), and the answer.
 
     Raises:
-        RefusedError: the range is refused, or the answer is another part of another file.
+        RefusedError: the range is refused, or the answer is another part, or of another file.
         BrokenOffError: as :func:`open_remote`.
     """
     headers = {"Range": f"bytes={offset}-"}
     if remote.validator:
         headers["If-Range"] = remote.validator
     response = _open(remote.url, timeout, headers)
-    if getattr(response, "status", None) != 206:
-        return 0, response
-    first, total = _range(response.headers)
-    if first != offset or total != remote.size:
+    try:
+        if response.status != 206:
+            _require_status(response, 200)
+            return 0, response
+        _require_status(response, 206)
+        first, total = _range(response.headers)
+        if first != offset or total != remote.size:
+            raise RefusedError(f"asked for bytes {offset}-, the server sent {first}- of {total}")
+        for header, before in (("ETag", remote.etag), ("Last-Modified", remote.last_modified)):
+            if response.headers.get(header, before) != before:
+                raise RefusedError(f"the file has changed on the server ({header})")
+        return offset, response
+    except RefusedError:
         response.close()
-        raise RefusedError(f"asked for bytes {offset}-, the server sent {first}- of {total}")
-    return offset, response
+        raise
 
 
 def blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
@@ -100,7 +122,27 @@ def blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
         raise BrokenOffError(str(error) or type(error).__name__) from error
 
 
+def _require_status(response: http.client.HTTPResponse, status: int) -> None:
+    """Refuse an answer that is not the file's own bytes; a local file has no status."""
+    if response.status not in (None, status):
+        raise RefusedError(f"the server answered {response.status} where {status} is expected")
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise RefusedError(f"the server sent the file encoded ({encoding})")
+
+
+def _length(headers: Message) -> int | None:
+    stated = set(headers.get_all("Content-Length", []))
+    if not stated:
+        return None
+    length = stated.pop()
+    if stated or not re.fullmatch("[0-9]{1,18}", length):
+        raise RefusedError(f"the server states no single length: {', '.join([length, *stated])}")
+    return int(length)
+
+
 def _open(url: str, timeout: float, headers: dict[str, str]) -> http.client.HTTPResponse:
+    _require_regular(url)
     asked = {"User-Agent": "e2mc", "Accept-Encoding": "identity", **headers}
     try:
         # A new opener reads the proxy variables as they are now; `urlopen` caches them.
@@ -122,6 +164,14 @@ def _open(url: str, timeout: float, headers: dict[str, str]) -> http.client.HTTP
         raise RefusedError(str(error)) from error
     except (OSError, http.client.HTTPException) as error:
         raise BrokenOffError(str(error) or type(error).__name__) from error
+
+
+def _require_regular(url: str) -> None:
+    """Refuse a local pipe or device: opening it may wait, or its content end, never."""
+    if url.startswith("file:"):
+        path = Path(url2pathname(urlsplit(url).path))
+        if path.exists() and not path.is_file():
+            raise RefusedError(f"{path} is not a regular file")
 
 
 def _range(headers: Message) -> tuple[int, int | None]:

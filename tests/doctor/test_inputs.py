@@ -10,6 +10,7 @@ from e2mc.config import Experiment, load_experiment
 from e2mc.doctor.findings import Finding
 from e2mc.doctor.inputs import checkpoints, data_sets
 from e2mc.download import registry
+from e2mc.download.fetch import fetch
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,12 +97,12 @@ def _registry(folder: Path, url: object) -> None:
     (folder / "config").mkdir()
     with (folder / registry.REGISTRY).open("w", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(("name", "method", "epochs", "batch_size", "url", "container"))
-        writer.writerow(("swav-800", "swav", 800, 4096, url, "flat"))
+        writer.writerow(("name", "kind", "method", "epochs", "url"))
+        writer.writerow(("swav-800", "checkpoint", "swav", 800, url))
 
 
 def _with_checkpoint(demo: Experiment, checkpoint: str) -> Experiment:
-    base = demo.bases["swav-30"].model_copy(update={"checkpoint": checkpoint})
+    base = demo.bases["swav-30"].model_copy(update={"checkpoint": checkpoint, "epochs": 800})
     return demo.model_copy(update={"bases": {"swav": base}})
 
 
@@ -125,6 +126,19 @@ def test_checkpoints_of_every_kind(
     assert {finding.level for finding in checkpoints(demo)} == {"ok"}
 
 
+def test_a_checkpoint_of_another_method_is_found_out(
+    demo: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = tmp_path / "published.pth"
+    weights.write_bytes(b"PK")
+    _registry(tmp_path, weights)
+    base = demo.bases["vicreg-30"].model_copy(update={"checkpoint": "swav-800"})
+    found = list(checkpoints(demo.model_copy(update={"bases": {"vicreg": base}})))
+    assert [finding.level for finding in found] == ["error", "ok"]
+    assert "swav-800 is swav after 800 epochs" in found[0].what
+
+
 def test_a_fetched_checkpoint_is_held_to_its_pinned_length(
     demo: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +146,7 @@ def test_a_fetched_checkpoint_is_held_to_its_pinned_length(
     weights = tmp_path / "published.pth"
     weights.write_bytes(b"PK" * 500)
     _registry(tmp_path, weights)
-    path = registry.fetch("swav-800", "data/checkpoints")
+    path = fetch(registry.find_checkpoint("swav-800"), "data/checkpoints", Path.read_bytes)
     experiment = _with_checkpoint(demo, "swav-800")
     assert [finding.level for finding in checkpoints(experiment)] == ["ok"]
     path.write_bytes(b"PK")
@@ -160,5 +174,6 @@ def test_the_paper_names_checkpoints_of_the_registry(monkeypatch: pytest.MonkeyP
     known = registry.load_registry(ROOT / registry.REGISTRY)
     for base in paper.bases.values():
         assert base.checkpoint is not None
+        assert known[base.checkpoint].kind == "checkpoint"
         assert known[base.checkpoint].method == base.method
         assert known[base.checkpoint].epochs == base.epochs

@@ -38,6 +38,10 @@ class Server(ThreadingHTTPServer):
         self.refuse_ranges = False
         self.misplaced = 0  # bytes by which a range begins too late
         self.announce_length = True
+        self.status = 200
+        self.more_headers: list[tuple[str, str]] = []
+        self.etag_of_ranges: str | None = None  # where it differs from the file's
+        self.raw_answer: bytes | None = None  # instead of HTTP
         self.content_type = "application/octet-stream"
         self.statuses: list[int] = []  # answered one by one before the file is given
         self.break_off: list[int] = []  # bytes after which each body ends, one by one
@@ -59,22 +63,28 @@ class Handler(BaseHTTPRequestHandler):
         if server.statuses and (status := server.statuses.pop(0)) != 200:
             self.send_error(status)
             return
+        if server.raw_answer is not None:
+            self.wfile.write(server.raw_answer)
+            return
         if asked and server.refuse_ranges:
             self.send_error(416)
             return
-        start = 0
+        start, etag = 0, server.etag
         unchanged = self.headers.get("If-Range") in (None, server.etag)
         if asked and server.ranges and unchanged:
             start = int(asked.removeprefix("bytes=").removesuffix("-"))
             self.send_response(206)
+            etag = server.etag_of_ranges or etag
             last, total = len(server.content) - 1, len(server.content)
             start += server.misplaced
             self.send_header("Content-Range", f"bytes {start}-{last}/{total}")
         else:
-            self.send_response(200)
+            self.send_response(server.status)
         self.send_header("Content-Type", server.content_type)
-        if server.etag:
-            self.send_header("ETag", server.etag)
+        for name, value in server.more_headers:
+            self.send_header(name, value)
+        if etag:
+            self.send_header("ETag", etag)
         if server.announce_length:
             self.send_header("Content-Length", str(len(server.content) - start))
         self.end_headers()
@@ -271,8 +281,9 @@ def test_a_wrong_length_is_refused_before_the_body_is_read(server: Server, tmp_p
     with pytest.raises(E2MCError, match=f"expected 5 bytes, the server offers {len(CONTENT)}"):
         fast(server.url, tmp_path / "file.bin", size=5)
     server.announce_length = False
-    with pytest.raises(E2MCError, match=f"expected 5 bytes, found {len(CONTENT)}"):
-        fast(server.url, tmp_path / "file.bin", size=5)
+    more = len(CONTENT) + 1
+    with pytest.raises(E2MCError, match=f"expected {more} bytes, found {len(CONTENT)}"):
+        fast(server.url, tmp_path / "file.bin", size=more)
     assert leftovers(tmp_path) == []
 
 
@@ -280,6 +291,67 @@ def test_a_web_page_is_not_a_file(server: Server, tmp_path: Path) -> None:
     server.content_type = "text/html; charset=utf-8"
     with pytest.raises(E2MCError, match="web page"):
         fast(server.url, tmp_path / "file.bin")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ({"status": 204}, "answered 204 where 200 is expected"),
+        ({"status": 206}, "answered 206 where 200 is expected"),
+        ({"more_headers": [("Content-Encoding", "gzip")]}, r"sent the file encoded \(gzip\)"),
+        ({"more_headers": [("Content-Length", "7")]}, "no single length: "),
+        (
+            {"more_headers": [("Content-Length", "\u00b2")], "announce_length": False},
+            "no single length: \u00b2",
+        ),
+        ({"announce_length": False}, "states no length"),
+    ],
+)
+def test_an_answer_that_is_not_the_whole_file_is_refused(
+    server: Server, tmp_path: Path, answer: dict[str, object], message: str
+) -> None:
+    vars(server).update(answer)
+    with pytest.raises(E2MCError, match=message):
+        fast(server.url, tmp_path / "file.bin")
+    assert leftovers(tmp_path) == []
+
+
+def test_a_range_of_a_file_that_has_changed_is_not_used(server: Server, tmp_path: Path) -> None:
+    server.etag_of_ranges = '"two"'
+    server.break_off = [300_000]
+    assert fast(server.url, tmp_path / "file.bin").read_bytes() == CONTENT
+    assert leftovers(tmp_path) == ["file.bin"]
+
+
+def test_a_body_without_end_stops_at_the_expected_length(server: Server, tmp_path: Path) -> None:
+    server.announce_length = False
+    with pytest.raises(E2MCError, match="expected 300000 bytes, the server sends more"):
+        fast(server.url, tmp_path / "file.bin", size=300_000)
+    assert leftovers(tmp_path) == []
+
+
+def test_what_a_server_says_cannot_control_a_terminal(server: Server, tmp_path: Path) -> None:
+    server.raw_answer = b"\x1b[2J\x00\x07 nonsense\r\n\r\n"
+    with pytest.raises(E2MCError) as caught:
+        fast(server.url, tmp_path / "file.bin")
+    assert "nonsense" in str(caught.value)
+    assert all(character.isprintable() or character == "\n" for character in str(caught.value))
+
+
+def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(E2MCError, match="is not a regular file"):
+        fast(str(tmp_path / "pipe"), tmp_path / "file.bin")
+
+
+def test_a_reader_decides_what_becomes_the_file(server: Server, tmp_path: Path) -> None:
+    def refuse(path: Path) -> None:
+        raise E2MCError(f"{path} is something else")
+
+    with pytest.raises(E2MCError, match=r"file\.bin is something else; discarded"):
+        fast(server.url, tmp_path / "file.bin", reader=refuse)
+    assert leftovers(tmp_path) == []
+    assert fast(server.url, tmp_path / "file.bin", reader=Path.read_bytes).exists()
 
 
 def test_a_silent_server_counts_as_broken(server: Server, tmp_path: Path) -> None:
@@ -352,7 +424,7 @@ def test_a_disk_that_fills_up_keeps_the_part_and_no_file(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(E2MCError, match="No space left on device; make room"):
+        with pytest.raises(E2MCError, match="No space left on device; free some space"):
             fast(server.url, tmp_path / "file.bin")
     assert [Path(name).suffix for name in leftovers(tmp_path)] == [".part"]
     fast(server.url, tmp_path / "file.bin", sha256=SHA256)
