@@ -21,6 +21,10 @@ class E2MC(Strict):
     """Gamma."""
     entropy_over_views: Literal["mean", "sum"] = "mean"
     """`mean`: official code; `sum`: the paper's Algorithm 1 (twice the entropy for two views)."""
+    spacing: int | None = Field(None, ge=1)
+    """m of the entropy estimate; null: round(sqrt(n)) (Algorithm 1)."""
+    epsilon: float = Field(1e-7, gt=0)
+    """Inside the logarithm (Algorithm 1; the official SwAV and SimSiam scripts use 1.19e-7)."""
 
 
 class VCReg(Strict):
@@ -53,6 +57,8 @@ class MMCR(Strict):
     kind: Literal["mmcr"] = "mmcr"
     weight: float = Field(0.005, ge=0)
     """Weight of the nuclear norm."""
+    local_weight: float = Field(0.0, ge=0)
+    """Weight of each image's own nuclear norm, relative to it (reference code and paper: 0)."""
 
 
 class MEC(Strict):
@@ -63,6 +69,8 @@ class MEC(Strict):
     """Weight of the coding length."""
     order: int = Field(4, ge=1)
     """Terms of the Taylor series (official code: 4)."""
+    distortion: float = Field(64.0, gt=0)
+    """d times the squared decoding error (official code: 64)."""
     warmup_steps: int = Field(0, ge=0)
     """Steps over which the distortion shrinks to its value, for embeddings that start collapsed."""
 
@@ -77,6 +85,10 @@ class CorInfoMax(Strict):
     """Weight of the past in the moving averages (official ImageNet runs: 0.1)."""
     invariance_weight: float = Field(0.0, ge=0)
     """Weight of the squared distance between views; 0: the base loss aligns them already."""
+    epsilon: float = Field(1e-8, gt=0)
+    """Ridge on the covariance's diagonal (official command line: 1e-8)."""
+    normalize: bool = True
+    """L2-normalise the rows first (official code)."""
 
 
 class EntropyReconstruction(Strict):

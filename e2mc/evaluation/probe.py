@@ -17,6 +17,7 @@ from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.evaluation.results import Epoch, refuse_diverged
 from e2mc.evaluation.schedule import epoch_rate
+from e2mc.training.optim import larc_factor
 
 MOMENTUM = 0.9
 TRUST = 0.001
@@ -285,11 +286,7 @@ class _Group:
         for (own, velocity), gradient in zip(self.parameters, gradients, strict=True):
             for at, head in enumerate(self.heads):
                 decay = head.fit.weight_decay
-                size, slope = own[at].norm(), gradient[at].norm()
-                factor = TRUST * size / (slope + decay * size + 1e-8)
-                # Where a norm is zero, apex neither scales nor decays the gradient.
-                factor = torch.where(slope > 0, factor, 0.0)
-                factor = torch.where(size > 0, factor, 1.0)
+                factor = larc_factor(own[at].norm(), gradient[at].norm(), decay, TRUST)
                 direction = gradient[at].add(own[at], alpha=decay).mul_(factor)
                 velocity[at].mul_(MOMENTUM).add_(direction)
                 own[at].add_(velocity[at], alpha=-self.rates[at])

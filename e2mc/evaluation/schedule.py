@@ -1,7 +1,8 @@
 """Learning rates of the evaluation protocols, a function of the epoch."""
 
-import math
 from collections.abc import Sequence
+
+from e2mc.training.schedule import cosine
 
 
 def epoch_rate(
@@ -20,4 +21,4 @@ def epoch_rate(
     """
     if milestones:
         return rate * factor ** sum(epoch >= milestone for milestone in milestones)
-    return rate * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+    return cosine(rate, epoch, epochs)

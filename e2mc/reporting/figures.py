@@ -101,6 +101,11 @@ def _unit_cube(experiment: Experiment, results: Path, cell: Cell) -> NDArray[np.
     embeddings = _load(path)[:POINTS].astype(np.float64)
     if embeddings.ndim != 2 or embeddings.shape[1] < 2:
         raise E2MCError(f"{path} has the shape {embeddings.shape}, not (samples, dimensions)")
+    return unit_cube(embeddings, space)
+
+
+def unit_cube(embeddings: NDArray[np.float64], space: str) -> NDArray[np.float64]:
+    """`e2mc.criteria.to_unit_cube` without torch; a test holds the two together."""
     return np.asarray(expit(embeddings) if space == "hypercube" else ndtr(embeddings))
 
 

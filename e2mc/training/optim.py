@@ -118,15 +118,30 @@ def _directions(parameters: Sequence[Tensor], group: Mapping[str, Any]) -> list[
     weight = torch.stack(torch._foreach_norm(list(parameters)))
     if group["adapt_1d"]:
         gradient = torch.stack(torch._foreach_norm(gradients))
-        factor = trust * weight / (gradient + decay * weight + LARC_EPSILON)
-        # a zero gradient must not be decayed: the factor 0 gives the same, zero
-        factor = torch.where(gradient == 0, 0.0, factor)
+        factor = larc_factor(weight, gradient, decay, trust)
     else:
         direction = torch.stack(torch._foreach_norm(directions))
         factor = torch.where(direction == 0, 1.0, trust * weight / direction)
-    factor = torch.where(weight == 0, 1.0, factor)
+        factor = torch.where(weight == 0, 1.0, factor)
     torch._foreach_mul_(directions, list(factor.unbind()))
     return directions
+
+
+def larc_factor(weight: Tensor, gradient: Tensor, decay: float, trust: float) -> Tensor:
+    """What apex LARC with clip=False multiplies a decayed gradient by.
+
+    Where a norm is zero, apex neither scales nor decays the gradient: the factor is 1 for a zero
+    weight, whose decay is zero, and 0 for a zero gradient.
+
+    Args:
+        weight: norms of the parameters, any shape.
+        gradient: norms of their gradients before the decay, same shape.
+        decay: weight decay.
+        trust: trust coefficient.
+    """
+    factor = trust * weight / (gradient + decay * weight + LARC_EPSILON)
+    factor = torch.where(gradient == 0, 0.0, factor)
+    return torch.where(weight == 0, 1.0, factor)
 
 
 def build_optimizer(

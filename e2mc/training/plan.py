@@ -6,10 +6,11 @@ from typing import Any
 from e2mc.config.criteria import E2MC, Criterion
 from e2mc.config.methods import Optimizer, Training
 from e2mc.config.settings import TrainSettings
+from e2mc.data.checks import IMAGENET
 from e2mc.models.heads import read_recipe
 from e2mc.training.distributed import Place
 
-PAPER_IMAGES = 1_281_167
+PAPER_IMAGES = IMAGENET.train
 PAPER_PROCESSES = 2
 PAPER_E2MC = {
     "vicreg": E2MC(space="hypercube", entropy_weight=1000, covariance_weight=100),

@@ -18,5 +18,9 @@ def learning_rate(training: Training, epoch: float, total: float) -> float:
         return training.learning_rate * epoch / warmup
     if training.schedule == "constant":
         return training.learning_rate
-    progress = (epoch - warmup) / (total - warmup)
-    return training.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+    return cosine(training.learning_rate, (epoch - warmup) / (total - warmup))
+
+
+def cosine(rate: float, done: float, total: float = 1.0) -> float:
+    """The rate on half a cosine from ``rate`` at 0 down to zero at ``total``."""
+    return rate * 0.5 * (1 + math.cos(math.pi * done / total))

@@ -1,5 +1,6 @@
 """Every criterion can be chosen by name in a configuration."""
 
+import inspect
 from typing import get_args
 
 import pytest
@@ -14,6 +15,20 @@ REQUIRED = {"e2mc": {"space": "hypersphere", "entropy_weight": 1.0, "covariance_
 
 def test_configuration_and_library_know_the_same_criteria() -> None:
     assert set(MODELS) == set(CRITERIA)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_every_parameter_can_be_configured_and_has_the_same_default(kind: str) -> None:
+    parameters = dict(inspect.signature(CRITERIA[kind]).parameters)
+    parameters.pop("gather")  # belongs to the run, not to the criterion
+    fields = {name: field for name, field in MODELS[kind].model_fields.items() if name != "kind"}
+    assert set(fields) == set(parameters)
+    for name, parameter in parameters.items():
+        required = parameter.default is inspect.Parameter.empty
+        assert fields[name].is_required() == required, name
+        if not required:
+            assert fields[name].default == parameter.default, name
+            assert type(fields[name].default) is type(parameter.default), name
 
 
 @pytest.mark.parametrize("kind", MODELS)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from e2mc.criteria import E2MC, covariance_penalty, marginal_entropy, to_unit_cube
+from e2mc.reporting.figures import unit_cube
 from tests.criteria.test_covariance import algorithm_1_covariance
 from tests.criteria.test_spacings import algorithm_1_entropy
 
@@ -135,6 +136,14 @@ def test_refuses(arguments: dict[str, object], message: str) -> None:
     good = {"space": "hypercube", "entropy_weight": 1.0, "covariance_weight": 1.0}
     with pytest.raises(ValueError, match=message):
         E2MC(**{**good, **arguments})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("space", ["hypercube", "hypersphere"])
+def test_figures_draw_the_criterion_s_cube(space: str) -> None:
+    """Reporting knows no torch, so it states the transform a second time."""
+    embeddings = torch.linspace(-6, 6, 200, dtype=torch.float64).view(-1, 4)
+    drawn = torch.from_numpy(unit_cube(embeddings.numpy(), space))
+    torch.testing.assert_close(drawn, to_unit_cube(embeddings, space), rtol=0, atol=1e-15)
 
 
 def test_unknown_space_is_named() -> None:
