@@ -2,7 +2,7 @@
 
 A verb reads the experiment, takes the slice of it that its stage depends on, and hands that
 slice and the paths to the stage. Stages are imported inside their verb: importing torch alone
-takes seconds, and most verbs need only a part of the house.
+takes seconds, and most verbs need only a few packages.
 """
 
 import argparse
@@ -257,7 +257,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("summary", summary, "config", "output")
     looking = verb("status", status)
     looking.add_argument("--config", type=Path, help="one experiment; else all under results/")
-    looking.add_argument("--all", action="store_true", help="also list what is done or not begun")
+    looking.add_argument("--all", action="store_true", help="also list what is done or not started")
     examining = verb("doctor", doctor, "config")
     examining.add_argument("--all-images", action="store_true", help="decode every image")
     return parser

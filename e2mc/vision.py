@@ -1,4 +1,4 @@
-"""The one door through which torchvision is imported.
+"""The one module that imports torchvision.
 
 Two remedies, both only where they are needed:
 

@@ -1,6 +1,6 @@
-"""The door through which Snakemake finds `executor: submitit`; the room is `e2mc.cluster`.
+"""Registers the `submitit` executor; `e2mc.cluster` is imported only when it is used.
 
-Snakemake opens it at every start, whatever it is to do: the room is entered when it is asked for.
+Snakemake imports this module at every start, whatever it is to do.
 """
 
 from dataclasses import dataclass, field

@@ -33,20 +33,20 @@ def test_pins_name_no_build_of_one_machine() -> None:
     assert not [pin for pin in PINS.values() if "+" in pin]
 
 
-@pytest.mark.parametrize("room", ["e2mc.criteria", "e2mc.statistics"])
-def test_library_rooms_need_only_the_library_dependencies(room: str) -> None:
+@pytest.mark.parametrize("package", ["e2mc.criteria", "e2mc.statistics"])
+def test_library_packages_need_only_the_library_dependencies(package: str) -> None:
     allowed = {requirement.name for requirement in LIBRARY}
     forbidden = sorted(
         {requirement.name.replace("-", "_") for requirement in PIPELINE} - allowed
         | {"PIL", "yaml", "sklearn"}
     )
     # A name that is None in sys.modules cannot be imported.
-    program = f"import sys; sys.modules.update(dict.fromkeys({forbidden})); import {room}"
+    program = f"import sys; sys.modules.update(dict.fromkeys({forbidden})); import {package}"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
 def test_snakemake_starts_where_only_the_library_was_installed() -> None:
-    """It opens the door of every executor it finds, whatever it is to do."""
+    """It imports every executor plugin it finds, whatever it is to do."""
     absent = ["submitit", "e2mc.cluster"]
     program = f"import sys; sys.modules.update(dict.fromkeys({absent})); import snakemake.cli as c"
     program += "; assert '--submitit-settings' in c.get_argument_parser().format_help()"

@@ -129,7 +129,7 @@ class Executor(RemoteExecutor):
         for record in records:
             record.state, record.reason = CANCELLED, "cancelled by Ctrl-C"
             record.write()
-        self.logger.info("Started again, they go on from the states they have saved.")
+        self.logger.info("Run the same command again to resume.")
 
     def handle_job_success(self, job: Any) -> None:
         """Snakemake has recorded the outputs: nobody needs to find this job again."""

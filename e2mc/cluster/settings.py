@@ -23,7 +23,7 @@ ONE_PROCESS = ("import_checkpoint", "linear", "inat18", "voc07", "knn")
 
 
 class Partition(Strict):
-    """Where jobs of one kind go; a null key is left to Slurm's own default."""
+    """Where jobs of one kind go; a null key uses Slurm's own default."""
 
     partition: str | None = None
     """Slurm partition."""

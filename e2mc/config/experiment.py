@@ -52,7 +52,7 @@ class Data(Strict):
     """Loader processes per training process (`pillow` pipeline)."""
     corrupt_images: Literal["stop", "skip"] = "stop"
     """Pre-training on an image that cannot be decoded: `stop` and name it; or `skip`: the next
-    sound image of the data set takes its place, and `corrupt_images` in history.csv counts it.
+    decodable image of the data set takes its place, and `corrupt_images` in history.csv counts it.
     Evaluations always stop: their numbers are of all images."""
 
 
@@ -96,8 +96,18 @@ class Ablation(Strict):
     criterion: str = "e2mc"
     """The criterion whose two weights are varied."""
     grid: tuple[tuple[float, float], ...] = (
-        *((0, 0), (1, 0), (0, 1), (1, 25), (1, 0.1), (0.1, 1), (1, 1), (1, 10)),
-        *((10, 1), (10, 25), (0.1, 25), (0, 25)),
+        (0, 0),
+        (1, 0),
+        (0, 1),
+        (1, 25),
+        (1, 0.1),
+        (0.1, 1),
+        (1, 1),
+        (1, 10),
+        (10, 1),
+        (10, 25),
+        (0.1, 25),
+        (0, 25),
     )
     """(beta, gamma) in units of `unit`, in the paper's order; (0, 0) is `continued`."""
     unit: tuple[float, float] = (1.0, 1.0)

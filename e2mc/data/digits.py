@@ -95,9 +95,12 @@ def write_inat18(part: Path, splits: dict[str, Digits]) -> dict[str, int]:
     ids = np.random.default_rng(18).permutation(20).tolist()
     kinds = [(digit, turns) for turns in (0, 1) for digit in range(10)]
     categories = [
-        {"id": identity, "name": f"{_SUPERCATEGORY[turns]} {digit}", "supercategory": supercategory}
+        {
+            "id": identity,
+            "name": f"{_SUPERCATEGORY[turns]} {digit}",
+            "supercategory": _SUPERCATEGORY[turns],
+        }
         for identity, (digit, turns) in zip(ids, kinds, strict=True)
-        for supercategory in [_SUPERCATEGORY[turns]]
     ]
     counts = {"classes": len(categories)}
     for split, file in (("train", "train2018.json"), ("test", "val2018.json")):

@@ -75,8 +75,13 @@ def recipes(views: Views, images: Images) -> list[Recipe]:
     shared = {
         name: getattr(views, name)
         for name in (
-            *("interpolation", "flip", "flip_probability", "jitter", "jitter_probability"),
-            *("gray_probability", "blur_radius"),
+            "interpolation",
+            "flip",
+            "flip_probability",
+            "jitter",
+            "jitter_probability",
+            "gray_probability",
+            "blur_radius",
         )
     }
     blur = _per_view(views.blur_probability, views.full_views, "blur_probability")

@@ -72,7 +72,7 @@ def _require_same_classes(root: Path, classes: tuple[str, ...], opened: str) -> 
         lone = sorted(set(classes) ^ set(others))
         raise E2MCError(
             f"{root / 'train'} and {root / 'val'} have different class folders: {some(lone)} "
-            "in one of them only. Labels would not agree: rename or remove the odd ones"
+            "in one of them only. Labels would not agree: rename or remove the folders that differ"
         )
 
 

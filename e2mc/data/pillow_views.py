@@ -100,7 +100,7 @@ class ViewBatches(Dataset[MadeViews | E2MCError]):
         images: data set.
         batches: indices of the images of each batch.
         make: views of a decoded image, given with its index.
-        skip_corrupt: put the next sound image in the place of a corrupt one, with the random
+        skip_corrupt: put the next decodable image in the place of a corrupt one, with the random
             decisions of that place; by default a corrupt image is an error.
     """
 

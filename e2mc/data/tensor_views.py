@@ -42,7 +42,7 @@ def pixels(images: LabelledImages, skip_corrupt: bool = False) -> Pixels:
 
     Args:
         images: data set.
-        skip_corrupt: let the next sound image stand in for a corrupt one.
+        skip_corrupt: let the next decodable image stand in for a corrupt one.
 
     Raises:
         E2MCError: the images differ in size, or one is missing, or corrupt where that is an error.
@@ -70,7 +70,7 @@ class TensorViews:
     Args:
         images: data set; decoded here.
         device: where the images are kept and the views are made.
-        skip_corrupt: let the next sound image stand in for a corrupt one.
+        skip_corrupt: let the next decodable image stand in for a corrupt one.
     """
 
     def __init__(

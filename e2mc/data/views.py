@@ -45,8 +45,8 @@ class TrainingViews:
         drop_last: leave out the last, partial step (official SwAV and SimSiam); by default it
             is kept (official VICReg, and every evaluation).
         indices: train on these images only.
-        skip_corrupt: let the next sound image of `image_set` stand in for a corrupt one, and say
-            so; by default a corrupt image is an error.
+        skip_corrupt: let the next decodable image of `image_set` stand in for a corrupt one, and
+            say so; by default a corrupt image is an error.
 
     Attributes:
         corrupt: how many images of the step handed out last were corrupt, in this process.

@@ -21,7 +21,7 @@ from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import Kind, discard_other_index, write_index
 from e2mc.evaluation.shards import Shard, collect_shards, receipt, shard_path, write_shard
 from e2mc.files import atomic_write, digest, sha256
-from e2mc.models.backbone import ResNet, quarter_pool
+from e2mc.models.backbone import Trunk, quarter_pool
 from e2mc.models.heads import build_network, read_recipe
 from e2mc.models.store import load_state, load_strict
 from e2mc.provenance import cost, provenance
@@ -132,7 +132,14 @@ def _job(settings: ExtractSettings, dataset: Dataset, split: Split, checksum: st
     dims: dict[Kind, int] = {"pooled": width}
     if dataset == "inat18":
         dims = {"quarters": 4 * width, **(dims if settings.inat18_pooled else {})}
-    chosen = {*("backbone", "images", "normalization_std", "pipeline", "flip_probability", "seed")}
+    chosen = {
+        "backbone",
+        "images",
+        "normalization_std",
+        "pipeline",
+        "flip_probability",
+        "seed",
+    }
     plain = settings.model_dump(mode="json", include=chosen)
     names = digest([images.names, images.labels.tolist(), str(images.root)])
     source = digest([checksum, plain, dataset, split, crops, dims, names, SHARD_BYTES])
@@ -213,7 +220,7 @@ def _features(
     device: torch.device,
 ) -> dict[Kind, NDArray[np.float16]]:
     """(crops, samples, dim) of every kind: one pass of the network serves all kinds."""
-    assert isinstance(backbone, ResNet)
+    assert isinstance(backbone, Trunk)
     shape = (len(job.crops), bounds[1] - bounds[0])
     features = {kind: np.empty((*shape, dim), np.float16) for kind, dim in job.dims.items()}
     for at, crop in enumerate(job.crops):
@@ -221,7 +228,7 @@ def _features(
         for images in _batches(settings, job.images, crop, at, bounds, device):
             maps = backbone.feature_map(images.contiguous(memory_format=torch.channels_last))
             for kind, rows in features.items():
-                pooled = maps.mean((2, 3)) if kind == "pooled" else quarter_pool(maps).flatten(1)
+                pooled = backbone.pool(maps) if kind == "pooled" else quarter_pool(maps).flatten(1)
                 rows[at, done : done + len(images)] = pooled.to(torch.float16).cpu().numpy()
             done += len(images)
         for rows in features.values():

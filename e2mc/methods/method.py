@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from e2mc.config.methods import Backbone, Training
 from e2mc.criteria import gather_rows
 from e2mc.errors import E2MCError
-from e2mc.models.backbone import ResNet
+from e2mc.models.backbone import Trunk
 from e2mc.models.heads import Recipe, build_network
 
 
@@ -34,7 +34,7 @@ class Method(nn.Module):
 
     full_views = 2
     """How many of the views are full-resolution: criteria see the embeddings of these."""
-    backbone: ResNet
+    backbone: Trunk
     projector: nn.Module
 
     def __init__(self, recipe: Recipe, backbone: Backbone) -> None:

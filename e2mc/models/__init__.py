@@ -1,6 +1,6 @@
 """Backbones, heads, and checkpoints: our own layout and the official ones."""
 
-from e2mc.models.backbone import ResNet, build_backbone, quarter_pool
+from e2mc.models.backbone import ResNet, Trunk, build_backbone, quarter_pool
 from e2mc.models.store import (
     load_metadata,
     load_momentum,
@@ -11,6 +11,7 @@ from e2mc.models.store import (
 
 __all__ = [
     "ResNet",
+    "Trunk",
     "build_backbone",
     "load_metadata",
     "load_momentum",

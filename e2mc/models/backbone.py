@@ -1,4 +1,10 @@
-"""The trunk of every method: torchvision's ResNet without its classifier, at any width."""
+"""The trunk of every method, and what a trunk has to offer.
+
+Another kind is its shape in the configuration, a subclass of `Trunk`, and a line in
+`build_backbone`; training, extraction and fine-tuning ask only what `Trunk` says.
+"""
+
+from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,7 +17,28 @@ _resnet = torchvision.models.resnet
 _BLOCKS = {"basic": _resnet.BasicBlock, "bottleneck": _resnet.Bottleneck}
 
 
-class ResNet(torchvision.models.ResNet):  # type: ignore[misc, name-defined]
+class Trunk(nn.Module):
+    """Images to features."""
+
+    feature_dimension: int
+    """D, the channels of the last map; as the shape in the configuration says."""
+    one_pixel_size: int = 0
+    """Largest images, in pixels, whose map has a single pixel before the last stage; 0: none."""
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """(n, 3, height, width) images -> (n, D, h, w), the last map."""
+        raise NotImplementedError
+
+    def pool(self, feature_map: Tensor) -> Tensor:
+        """(n, D, h, w) -> (n, D), the averages."""
+        return F.adaptive_avg_pool2d(feature_map, 1).flatten(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, 3, height, width) images -> (n, D), the pooled last map."""
+        return self.pool(self.feature_map(images))
+
+
+class ResNet(Trunk, torchvision.models.ResNet):  # type: ignore[misc, name-defined]
     """Torchvision's ResNet: its blocks, state-dict names, arithmetic and initialisation.
 
     At the default shape this is `torchvision.models.resnet50` without `fc`. The official VICReg
@@ -24,6 +51,8 @@ class ResNet(torchvision.models.ResNet):  # type: ignore[misc, name-defined]
             SwAV does not).
     """
 
+    _make_layer: Callable[..., nn.Sequential]
+
     def __init__(self, shape: Backbone, zero_init_residual: bool = False) -> None:
         nn.Module.__init__(self)
         block, width = _BLOCKS[shape.block], shape.width
@@ -33,6 +62,7 @@ class ResNet(torchvision.models.ResNet):  # type: ignore[misc, name-defined]
         self.inplanes, self.dilation, self.groups, self.base_width = width, 1, 1, 64
 
         small = shape.stem == "cifar"
+        self.one_pixel_size = 4 if small else 16
         kernel, stride = (3, 1) if small else (7, 2)
         self.conv1 = nn.Conv2d(3, width, kernel, stride, padding=kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -56,18 +86,13 @@ class ResNet(torchvision.models.ResNet):  # type: ignore[misc, name-defined]
                 nn.init.zeros_(module.bn2.weight)
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """(n, 3, height, width) images -> (n, D, h, w), the last stage's map (res5)."""
+        """The last stage's map (res5)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         features: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return features
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(n, 3, height, width) images -> (n, D), the averages of the last map."""
-        pooled: Tensor = F.adaptive_avg_pool2d(self.feature_map(images), 1)
-        return pooled.flatten(1)
 
-
-def build_backbone(shape: Backbone, zero_init_residual: bool = False) -> ResNet:
+def build_backbone(shape: Backbone, zero_init_residual: bool = False) -> Trunk:
     """The randomly initialised trunk of this shape; see `ResNet`."""
     return ResNet(shape, zero_init_residual)
 

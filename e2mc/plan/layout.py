@@ -1,6 +1,6 @@
 """Where every file of an experiment lies, relative to ``results/<experiment>/``.
 
-The Snakemake rules and the reporting room both take the patterns from here. ``{base}``,
+The Snakemake rules and the reporting package both take the patterns from here. ``{base}``,
 ``{criterion}``, ``{trial}`` and ``{protocol}`` are the identities of every run: a method and its
 checkpoint, what was added to the loss, the seed of everything random, the evaluation.
 """

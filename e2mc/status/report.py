@@ -16,7 +16,7 @@ from e2mc.provenance import duration
 from e2mc.status.states import STATES, Status, head_of, statuses
 
 WIDTH = 100
-LISTED = ("running", "queued", "unwatched", "interrupted", "failed")
+LISTED = ("running", "queued", "unmonitored", "interrupted", "failed")
 """States whose jobs are shown one by one; of the others there may be hundreds."""
 SILENT_SECONDS = 300.0
 """After so long without a word a training's speed says nothing any more."""
@@ -30,7 +30,7 @@ def report(config: Path | None, *, everything: bool = False) -> str:
 
     Args:
         config: the experiment; None: every one under `results/`, else the demo.
-        everything: also list the jobs that are done or not begun.
+        everything: also list the jobs that are done or not started.
 
     Raises:
         E2MCError: no such experiment.
@@ -117,7 +117,7 @@ def _facts(status: Status) -> Iterator[str]:
         if running and progress["status"] == "running":
             yield from _speed(progress)
     yield from _place(status)
-    if record is not None and status.state == "unwatched":
+    if record is not None and status.state == "unmonitored":
         yield f"{record.state} when a snakemake last looked, {_since(record.seen)} ago"
     elif record is not None and status.state == "queued":
         submitted = record.submitted if record.state != SUBMITTING else None

@@ -22,8 +22,8 @@ from e2mc.lock import STALE_SECONDS, holder
 from e2mc.plan import layout
 from e2mc.plan.jobs import Job, jobs
 
-STATES = ("done", "running", "queued", "unwatched", "interrupted", "failed", "not begun")
-"""`queued`: in Slurm's queue; `unwatched`: in Slurm's hands, but no head is there to look."""
+STATES = ("done", "running", "queued", "unmonitored", "interrupted", "failed", "not started")
+"""`queued`: in Slurm's queue; `unmonitored`: in Slurm's hands, but no head is there to look."""
 
 WATCHED_SECONDS = 180.0
 """A head looks at each of its cluster jobs every minute."""
@@ -70,7 +70,7 @@ _READERS = {"imagenet": ("linear", "knn"), "transfer": ("inat18", "voc07")}
 
 def _is_spent(status: Status, states: Mapping[tuple[str, str], str]) -> bool:
     """Features that were deleted when all that reads them was done are no work left to do."""
-    if status.job.stage != "features" or status.state not in ("interrupted", "not begun"):
+    if status.job.stage != "features" or status.state not in ("interrupted", "not started"):
         return False
     model, _, kind = status.job.name.rpartition("-")
     readers = {states.get((stage, model), "done") for stage in _READERS[kind]}
@@ -103,7 +103,7 @@ class _Look:
             return seen._replace(note="" if progress or not lines else lines[-1])
         if record is not None and record.state not in SETTLED:
             if self.head is None or self.now - record.seen > WATCHED_SECONDS:
-                return seen._replace(state="unwatched")
+                return seen._replace(state="unmonitored")
             if record.state not in ("RUNNING", "COMPLETING"):
                 return seen._replace(state="queued", note=record.reason or "")
             return seen
@@ -138,7 +138,7 @@ class _Look:
             return seen._replace(state="interrupted", note=record.reason or "cancelled")
         finished = progress.get("status") == "finished" or (record and record.state == DONE)
         if finished or not (progress or (self.results / seen.job.log).exists()):
-            return Status(seen.job, "not begun")
+            return Status(seen.job, "not started")
         error = _error(lines)
         if error or progress.get("status") == "failed":
             return failed._replace(note=error or "")

@@ -83,10 +83,10 @@ def build_run(settings: TrainSettings, start: Path | None, place: Place) -> Run:
     Raises:
         E2MCError: the weights do not fit the model, or views are too small for bfloat16 here.
     """
-    if place.device.type == "cpu" and settings.training.precision != "float32":
-        _refuse_wrong_gradients(settings)
     torch.manual_seed(settings.seed)
     module = build_method(settings.method, settings.recipe, settings.backbone)
+    if place.device.type == "cpu" and settings.training.precision != "float32":
+        _refuse_wrong_gradients(settings, module.backbone.one_pixel_size)
     if start is not None:
         load_strict(module, load_state(start), start)
     # 1.6 times as fast on CPUs, and what tensor cores want
@@ -112,13 +112,12 @@ def build_run(settings: TrainSettings, start: Path | None, place: Place) -> Run:
     return Run(identity, module, criterion, optimizer, scaler, processes=processes)
 
 
-def _refuse_wrong_gradients(settings: TrainSettings) -> None:
+def _refuse_wrong_gradients(settings: TrainSettings, least: int) -> None:
     """oneDNN's bfloat16 weight gradient of a 3x3 convolution with stride 2 is not initialised
     where the map has one pixel (seen with PyTorch 2.13): numbers differ from run to run, some are
     infinite.
     """
     views = read_recipe(settings.method, settings.recipe).views
-    least = 16 if settings.backbone.stem == "imagenet" else 4
     sizes = {"size": settings.images.size}
     if views.small_views:
         sizes["small_size"] = settings.images.small_size

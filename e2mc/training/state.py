@@ -142,7 +142,7 @@ def admit_processes(folder: Path, before: int, now: int) -> None:
     if os.environ.get(ANY_PROCESSES) != "1":
         raise E2MCError(
             f"{differs}. Start it with {before} process(es); or set {ANY_PROCESSES}=1 in the "
-            f"environment to go on all the same; or delete {folder} to begin anew."
+            f"environment to resume anyway; or delete {folder} to start over."
         )
     print(f"WARNING: {differs} ({ANY_PROCESSES}=1 asked for it)", file=sys.stderr, flush=True)
 

@@ -35,10 +35,10 @@ def test_free_disk_against_what_is_still_to_be_written(
     needed = 3_890_000_000_000
     for free, level in ((needed, "error"), (2 * needed, "ok")):
         monkeypatch.setattr(shutil, "disk_usage", lambda folder, free=free: Usage(free, 0, free))
-        writable, room = machine.results_folder(paper, None)
-        assert (writable.level, room.level) == ("ok", level)
-        assert "features and weights take 3.9 TB" in room.what
-        assert bool(room.remedy) == (level == "error")
+        writable, space = machine.results_folder(paper, None)
+        assert (writable.level, space.level) == ("ok", level)
+        assert "features and weights take 3.9 TB" in space.what
+        assert bool(space.remedy) == (level == "error")
 
 
 def test_a_results_folder_that_cannot_be_written(small: Experiment, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Small cached features for the tests of this room."""
+"""Small cached features for the tests of this package."""
 
 import numpy as np
 

@@ -20,7 +20,7 @@ from e2mc.evaluation.feature_files import index_cost, open_features, open_pair
 from e2mc.evaluation.features import extract
 from e2mc.evaluation.probe import Head, fit_heads
 from e2mc.methods import build_method
-from e2mc.models import quarter_pool, save_model
+from e2mc.models import ResNet, quarter_pool, save_model
 
 BACKBONE = Backbone(layers=(1, 1, 1, 1), width=2, stem="cifar", block="basic")
 DIM = BACKBONE.feature_dimension
@@ -134,9 +134,9 @@ def test_views_and_centre_crops_of_the_trunk(data, tmp_path):
 def test_maps_and_pooled_features_from_one_pass(data, tmp_path, monkeypatch):
     root, method = data
     passes = []
-    original = extraction.ResNet.feature_map
+    original = ResNet.feature_map
     monkeypatch.setattr(
-        extraction.ResNet,
+        ResNet,
         "feature_map",
         lambda self, x: (passes.append(len(x)), original(self, x))[1],
     )

@@ -70,7 +70,7 @@ def test_everything_that_needs_a_look_stands_there_one_by_one() -> None:
         "| line | xxx",
     ):
         assert shown in plain
-    assert "\nnot begun" not in text and "\ndone" not in text
+    assert "\nnot started" not in text and "\ndone" not in text
 
 
 def test_without_a_head_nobody_looks_at_the_queue() -> None:

@@ -79,7 +79,7 @@ def dead() -> int:
 def test_nothing_has_begun(experiment: Experiment, results: Path) -> None:
     found = statuses(experiment, results / "not there")
     assert [one.job for one in found] == jobs(experiment)
-    assert {one.state for one in found} == {"not begun"}
+    assert {one.state for one in found} == {"not started"}
 
 
 def test_a_job_is_done_when_all_its_outputs_are_there(
@@ -88,7 +88,7 @@ def test_a_job_is_done_when_all_its_outputs_are_there(
     *first, last = status(experiment, results, PROBE).job.outputs
     for file in first:
         write_text(results / file, "")
-    assert status(experiment, results, PROBE).state == "not begun"
+    assert status(experiment, results, PROBE).state == "not started"
     write_text(results / last, "")
     write_text(results / PROBE, "e2mc linear: of an earlier start")
     assert status(experiment, results, PROBE).state == "done"
@@ -207,7 +207,7 @@ def test_a_failed_training(experiment: Experiment, results: Path) -> None:
         ("RUNNING", "running", ""),
         ("FAILED", "failed", "why"),
         ("CANCELLED", "interrupted", "why"),
-        ("DONE", "not begun", ""),  # somebody has removed the results since
+        ("DONE", "not started", ""),  # somebody has removed the results since
     ],
 )
 def test_a_cluster_job_is_what_its_head_says(
@@ -221,11 +221,11 @@ def test_a_cluster_job_is_what_its_head_says(
 def test_a_cluster_job_that_no_head_looks_at(experiment: Experiment, results: Path) -> None:
     for state in ("PENDING", "RUNNING"):
         record(results, PROBE, state, seen=30)
-        assert status(experiment, results, PROBE).state == "unwatched"
+        assert status(experiment, results, PROBE).state == "unmonitored"
     with locked(results / ".head"):
         assert status(experiment, results, PROBE).state == "running"
         record(results, PROBE, "RUNNING", seen=900)
-        assert status(experiment, results, PROBE).state == "unwatched"
+        assert status(experiment, results, PROBE).state == "unmonitored"
     record(results, TRAINING, "RUNNING", seen=900)
     report(results, host="node7")
     assert status(experiment, results).state == "running", "it speaks for itself"
@@ -259,5 +259,5 @@ def test_damaged_files_do_not_stop_the_look(experiment: Experiment, results: Pat
     for file in (f"{STATE}/progress.json", f".runs/jobs/linear/{MODEL}/job.json"):
         for content in ("{", "[]", '{"status": 3}'):
             write_text(results / file, content)
-            assert status(experiment, results).state in ("not begun", "interrupted")
-            assert status(experiment, results, PROBE).state == "not begun"
+            assert status(experiment, results).state in ("not started", "interrupted")
+            assert status(experiment, results, PROBE).state == "not started"
