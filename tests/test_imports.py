@@ -1,6 +1,7 @@
 """Which package may import which: read from the source, as `docs/architecture.md` shows it."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -72,6 +73,13 @@ def test_the_graph_stays_small() -> None:
     assert len(found) <= 24
     assert len(ORDER) <= 9
     assert sum(map(len, found.values())) <= 88
+
+
+def test_the_architecture_page_lists_the_same_levels() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \| (\d+) \|", page, re.MULTILINE)
+    rows = [(package, str(level)) for level, row in enumerate(ORDER, 1) for package in row]
+    assert listed == rows
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

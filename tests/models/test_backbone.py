@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from e2mc.config.methods import Backbone
 from e2mc.errors import E2MCError
-from e2mc.models.backbone import build_backbone, quarter_pool
+from e2mc.models.backbone import Trunk, build_backbone, quarter_pool
 from e2mc.vision import torchvision
 
 OFFICIAL = json.loads((Path(__file__).parent / "official_keys.json").read_text())
@@ -62,6 +64,33 @@ def test_any_width_and_stem(block: str, stem: str, reduction: int) -> None:
     maps = backbone.feature_map(images)
     assert maps.shape == (2, shape.feature_dimension, 64 // reduction, 64 // reduction)
     torch.testing.assert_close(backbone(images), maps.mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("stem", ["imagenet", "cifar"])
+def test_one_pixel_size_is_the_largest_that_shrinks_to_one_pixel(stem: str) -> None:
+    shape = Backbone.model_validate(
+        {"block": "basic", "layers": (1, 1, 1, 1), "width": 2, "stem": stem}
+    )
+    backbone = build_backbone(shape).eval()
+    sizes: list[int] = []
+    backbone.layer4.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].shape[-1]))
+    for size in (backbone.one_pixel_size, backbone.one_pixel_size + 1):
+        backbone.feature_map(torch.zeros(1, 3, size, size))
+    assert sizes == [1, 2]
+
+
+def test_another_kind_of_trunk_brings_its_map_alone() -> None:
+    class Patches(Trunk):
+        feature_dimension = 12
+
+        def feature_map(self, images: Tensor) -> Tensor:
+            return F.pixel_unshuffle(images, 2)
+
+    images = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    pooled = Patches()(images)
+    assert pooled.shape == (2, 12)
+    corners = images[:, :, ::2, ::2].mean(dim=(2, 3))
+    torch.testing.assert_close(pooled[:, ::4], corners)
 
 
 def test_quarter_pool_averages_four_overlapping_windows() -> None:
