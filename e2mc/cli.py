@@ -42,7 +42,7 @@ def fetch(arguments: Arguments) -> None:
 def import_checkpoint(arguments: Arguments) -> None:
     """Turn an official checkpoint into the one layout of this project."""
     from e2mc.download.registry import fetch as fetch_checkpoint
-    from e2mc.models.official import import_checkpoint as import_official
+    from e2mc.methods.official import import_checkpoint as import_official
 
     experiment = _experiment(arguments)
     registered = experiment.bases[arguments.base].registered
@@ -50,9 +50,7 @@ def import_checkpoint(arguments: Arguments) -> None:
         # a file placed by hand is held to the same hash as a download
         fetch_checkpoint(registered, arguments.source.parent)
     settings = stages.import_settings(experiment, arguments.base)
-    import_official(
-        arguments.source, settings.method, settings.recipe, settings.backbone, arguments.output
-    )
+    import_official(arguments.source, settings.recipe, settings.backbone, arguments.output)
 
 
 def pretrain(arguments: Arguments) -> None:
