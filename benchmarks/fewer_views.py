@@ -20,7 +20,7 @@ import yaml
 from numpy.typing import NDArray
 
 from e2mc.cli import main as e2mc
-from e2mc.config.evaluation import LinearFit
+from e2mc.config.fits import LinearFit
 from e2mc.data.image_set import ImageSet
 from e2mc.data.labels import label_subset
 from e2mc.evaluation.feature_files import Features, open_pair

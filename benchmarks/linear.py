@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from e2mc.config.evaluation import LinearFit
+from e2mc.config.fits import LinearFit
 from e2mc.config.methods import Backbone
 from e2mc.evaluation.probe import Head, fit_heads
 from e2mc.evaluation.results import write_csv

@@ -32,7 +32,6 @@ from e2mc.config.settings import TrainSettings
 from e2mc.criteria import CRITERIA, Criterion
 from e2mc.data.views import TrainingViews
 from e2mc.methods import Step
-from e2mc.models.heads import read_recipe
 from e2mc.training.distributed import Place
 from e2mc.training.optim import set_learning_rate
 from e2mc.training.run import Run, build_run
@@ -80,7 +79,7 @@ def batches(settings: TrainSettings, folder: Path, device: torch.device) -> Iter
     """Epoch after epoch, as the loop takes them."""
     data = TrainingViews(
         listed(folder, sys.maxsize),
-        read_recipe(settings.method, settings.recipe).views,
+        settings.recipe.views,
         settings.images,
         settings.training.batch_size,
         settings.seed,
@@ -164,7 +163,7 @@ def report(method: str, folder: Path, batch: int, steps: int, device: torch.devi
     assert settings.criterion is not None
     parameters = settings.criterion.model_dump(exclude={"kind"})
     criterion = CRITERIA[settings.criterion.kind](**parameters).to(device)
-    projector = settings.recipe["projector"]
+    projector = settings.recipe.projector
     d = projector if isinstance(projector, int) else projector[-1]
     content = {
         "seconds": seconds._asdict(),

@@ -46,7 +46,7 @@ def import_checkpoint(arguments: Arguments) -> None:
     """Turn an official checkpoint into the one layout of this project."""
     from e2mc.download.fetch import fetch as fetch_file
     from e2mc.download.registry import find_checkpoint
-    from e2mc.models.official import import_checkpoint as import_official
+    from e2mc.methods.official import import_checkpoint as import_official
 
     experiment = _experiment(arguments)
     registered = experiment.bases[arguments.base].registered
@@ -54,9 +54,7 @@ def import_checkpoint(arguments: Arguments) -> None:
         # a file placed by hand is held to the same hash as a download
         fetch_file(find_checkpoint(registered), arguments.source.parent, _open_checkpoint)
     settings = stages.import_settings(experiment, arguments.base)
-    import_official(
-        arguments.source, settings.method, settings.recipe, settings.backbone, arguments.output
-    )
+    import_official(arguments.source, settings.recipe, settings.backbone, arguments.output)
 
 
 def pretrain(arguments: Arguments) -> None:

@@ -4,33 +4,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from e2mc.config.methods import Optimizer
+from e2mc.config.fits import FewPercent, LinearFit, Percent
+from e2mc.config.methods import FineTunings, LinearFits, Optimizer
 from e2mc.config.strict import Strict
 
-Percent = Literal[1, 10, 100]
 Protocol = Literal[
     "linear-1", "linear-10", "linear-100", "semisup-1", "semisup-10", "inat18", "voc07", "knn"
 ]
 
 
-class LinearFit(Strict):
-    """One linear classifier on frozen features."""
-
-    learning_rate: float = Field(gt=0)
-    """The effective learning rate."""
-    weight_decay: float = Field(0.0, ge=0)
-    """L2 penalty, on weights and biases alike."""
-    batch_size: int = Field(256, ge=1)
-    """Images per step; the last, partial batch is kept."""
-    epochs: int = Field(100, ge=1)
-    """Passes over the labelled images (paper: 100)."""
-    rule: Literal["sgd", "larc"] = "sgd"
-    """SGD with momentum 0.9, or the same inside LARC (SimSiam)."""
-    milestones: tuple[int, ...] = ()
-    """Epochs at which the rate is divided by ten; none: cosine to zero, stepped per epoch."""
-
-
-class Linear(Strict):
+class Linear(LinearFits):
     """Linear evaluation at 1, 10 and 100 % of the labels (paper 5.1, B.2.1)."""
 
     views: int = Field(10, ge=1)
@@ -41,56 +24,13 @@ class Linear(Strict):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Matrix products of the probe; `bfloat16` keeps float32 weights, momentum and softmax, and is
     faster on processors with such instructions (benchmarks/linear.py)."""
-    vicreg: dict[Percent, LinearFit] = {
-        1: LinearFit(learning_rate=0.02, weight_decay=1e-4),
-        10: LinearFit(learning_rate=0.02, weight_decay=1e-4),
-        100: LinearFit(learning_rate=0.02, weight_decay=1e-6),
-    }
-    """VICReg (also used for `er` and `mi`)."""
-    swav: dict[Percent, LinearFit] = {
-        1: LinearFit(learning_rate=0.3, weight_decay=1e-6),
-        10: LinearFit(learning_rate=0.3, weight_decay=1e-6),
-        100: LinearFit(learning_rate=0.3, weight_decay=1e-6),
-    }
-    """SwAV."""
-    simsiam: dict[Percent, LinearFit] = {
-        1: LinearFit(learning_rate=2.0, rule="larc"),
-        10: LinearFit(learning_rate=1.6, rule="larc", batch_size=2048),
-        100: LinearFit(learning_rate=0.8, rule="larc", batch_size=2048),
-    }
-    """SimSiam; the paper's 0.2 and 0.1 at batch 2048 are read as base rates per 256 images."""
 
 
-class FineTune(Strict):
-    """Fine-tuning of the whole network on few labels."""
-
-    backbone_learning_rate: float = Field(gt=0)
-    """Effective rate of the backbone."""
-    head_learning_rate: float = Field(gt=0)
-    """Effective rate of the new linear head."""
-    epochs: int = Field(20, ge=1)
-    """Passes over the labelled images."""
-    batch_size: int = Field(256, ge=2)
-    """Images per step over all processes."""
-    milestones: tuple[int, ...] = ()
-    """Epochs at which both rates are multiplied by 0.2; none: cosine to zero per epoch."""
-
-
-class SemiSupervised(Strict):
+class SemiSupervised(FineTunings):
     """Semi-supervised evaluation at 1 and 10 % (paper 5.2, B.2.2); none for SimSiam."""
 
-    percents: tuple[Literal[1, 10], ...] = (1, 10)
+    percents: tuple[FewPercent, ...] = (1, 10)
     """Shares of the labels."""
-    vicreg: dict[Literal[1, 10], FineTune] = {
-        1: FineTune(backbone_learning_rate=0.03, head_learning_rate=0.08),
-        10: FineTune(backbone_learning_rate=0.01, head_learning_rate=0.1),
-    }
-    """VICReg: cosine."""
-    swav: dict[Literal[1, 10], FineTune] = {
-        1: FineTune(backbone_learning_rate=0.02, head_learning_rate=5.0, milestones=(12, 16)),
-        10: FineTune(backbone_learning_rate=0.01, head_learning_rate=0.2, milestones=(12, 16)),
-    }
-    """SwAV: steps."""
     batch_norm: Literal["train", "synchronised"] = "synchronised"
     """`synchronised` over processes (e2mc) or per process (official VICReg)."""
     optimizer: Optimizer = Optimizer(rule="sgd", weight_decay=0.0)

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from e2mc.config.criteria import Criterion
 from e2mc.config.evaluation import Evaluation
-from e2mc.config.methods import Backbone, Method, Methods, Training
+from e2mc.config.methods import AnyRecipe, Backbone, Method, Methods, Training
 from e2mc.config.strict import Strict, read_mapping, validated
 
 UNTRAINED = ("base", "continued")
@@ -171,8 +171,7 @@ class Experiment(Strict):
                         f"add criteria.{criterion}.{base.method} or use one of "
                         f"{', '.join(['continued', *self._criteria_of(base.method)])}"
                     )
-            recipe = getattr(self.methods, base.method)
-            if base.checkpoint is None and recipe.scratch is None:
+            if base.checkpoint is None and self.recipe(name).scratch is None:
                 raise ValueError(
                     f"bases.{name}: give `checkpoint`, or methods.{base.method}.scratch to train it"
                 )
@@ -191,9 +190,14 @@ class Experiment(Strict):
     def _criteria_of(self, method: Method) -> list[str]:
         return [name for name, methods in self.criteria.items() if method in methods]
 
+    def recipe(self, base: str) -> AnyRecipe:
+        """Recipe of a base model's method."""
+        recipe: AnyRecipe = getattr(self.methods, self.bases[base].method)
+        return recipe
+
     def training(self, base: str, *, scratch: bool) -> Training:
         """Schedule of a base model's own training or of its continuation."""
-        recipe = getattr(self.methods, self.bases[base].method)
+        recipe = self.recipe(base)
         schedule = recipe.scratch if scratch else recipe.continued
         assert isinstance(schedule, Training)
         return schedule

@@ -5,17 +5,26 @@ reruns nothing and a saved state stays valid.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PlainSerializer, field_serializer
 
 from e2mc.config.criteria import Criterion
-from e2mc.config.evaluation import VOC07, FineTune, INat18, LinearFit, Neighbours
+from e2mc.config.evaluation import VOC07, INat18, Neighbours
 from e2mc.config.experiment import Ablation, Base, Images
-from e2mc.config.methods import Backbone, Method, Optimizer, Training, Views
+from e2mc.config.fits import FineTune, LinearFit
+from e2mc.config.methods import AnyRecipe, Backbone, Optimizer, Recipe, Training, Views
 from e2mc.config.strict import Strict
 
 Dataset = Literal["imagenet", "inat18", "voc07"]
+
+
+def _without_schedules(recipe: Recipe) -> dict[str, Any]:
+    return recipe.model_dump(mode="json", exclude={"continued", "scratch"})
+
+
+PlainRecipe = Annotated[AnyRecipe, PlainSerializer(_without_schedules)]
+"""A recipe whose two schedules are in no dump: a stage that trains has its own beside it."""
 
 
 class ImageNetSettings(Strict):
@@ -30,17 +39,18 @@ class ImageNetSettings(Strict):
 class ImportSettings(Strict):
     """The model that an official checkpoint must fit, key by key."""
 
-    method: Method
-    recipe: dict[str, Any]
+    recipe: AnyRecipe
     backbone: Backbone
+
+    @field_serializer("recipe")
+    def _shape(self, recipe: Recipe) -> dict[str, Any]:
+        return recipe.model_dump(mode="json", include={"method": True, **recipe.shape})
 
 
 class TrainSettings(Strict):
     """Pre-training, from scratch or continued."""
 
-    method: Method
-    recipe: dict[str, Any]
-    """The method's section (`methods.<method>`) without its two schedules."""
+    recipe: PlainRecipe
     training: Training
     criterion: Criterion | None
     backbone: Backbone
@@ -56,8 +66,7 @@ class TrainSettings(Strict):
 class ExtractSettings(Strict):
     """Feature extraction of one model on one or several data sets."""
 
-    method: Method
-    recipe: dict[str, Any]
+    recipe: PlainRecipe
     backbone: Backbone
     images: Images
     datasets: dict[Dataset, int]

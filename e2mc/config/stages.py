@@ -9,7 +9,7 @@ from typing import Any
 
 from e2mc.config.criteria import Criterion
 from e2mc.config.experiment import UNTRAINED, Experiment
-from e2mc.config.methods import Method, Training, Views
+from e2mc.config.methods import Training
 from e2mc.config.settings import (
     Dataset,
     ExtractSettings,
@@ -23,22 +23,6 @@ from e2mc.config.settings import (
     SVMSettings,
     TrainSettings,
 )
-
-
-def _recipe(experiment: Experiment, method: Method) -> dict[str, Any]:
-    recipe = getattr(experiment.methods, method)
-    return dict(recipe.model_dump(exclude={"continued", "scratch"}))
-
-
-def _views(experiment: Experiment, base: str) -> Views:
-    recipe = getattr(experiment.methods, experiment.bases[base].method)
-    views: Views = recipe.views
-    return views
-
-
-def _protocol_method(method: Method) -> Method:
-    """`er` and `mi` have no published protocol: they are probed as VICReg is."""
-    return "vicreg" if method in ("er", "mi") else method
 
 
 def _imagenet(experiment: Experiment) -> ImageNetSettings:
@@ -90,15 +74,7 @@ def grid_criteria(experiment: Experiment) -> list[str]:
 
 def import_settings(experiment: Experiment, base: str) -> ImportSettings:
     """The import of a base model's checkpoint."""
-    method = experiment.bases[base].method
-    recipe = _recipe(experiment, method)
-    shape = {key: recipe[key] for key in _SHAPE if key in recipe}
-    if shape.get("queue_length"):
-        shape["views"] = {"full_views": recipe["views"]["full_views"]}
-    return ImportSettings(method=method, recipe=shape, backbone=experiment.backbone)
-
-
-_SHAPE = ("projector", "prototypes", "predictor", "queue_length", "restore_momentum")
+    return ImportSettings(recipe=experiment.recipe(base), backbone=experiment.backbone)
 
 
 def scratch_settings(experiment: Experiment, base: str) -> TrainSettings:
@@ -117,10 +93,8 @@ def pretrain_settings(
 def _training(
     experiment: Experiment, base: str, training: Training, criterion: Criterion | None, trial: int
 ) -> TrainSettings:
-    method = experiment.bases[base].method
     return TrainSettings(
-        method=method,
-        recipe=_recipe(experiment, method),
+        recipe=experiment.recipe(base),
         training=training,
         criterion=criterion,
         backbone=experiment.backbone,
@@ -148,11 +122,9 @@ def extract_settings(
         "inat18": evaluation.inat18.views,
         "voc07": 1,
     }
-    method = experiment.bases[base].method
-    training_views = _views(experiment, base)
+    recipe = experiment.recipe(base)
     return ExtractSettings(
-        method=method,
-        recipe=_recipe(experiment, method),
+        recipe=recipe,
         backbone=experiment.backbone,
         images=experiment.images,
         datasets={name: views[name] for name in datasets},
@@ -162,8 +134,8 @@ def extract_settings(
         voc07=experiment.data.voc07,
         voc_resize=evaluation.voc07.resize,
         normalization_std=evaluation.normalization_std,
-        pipeline=training_views.pipeline,
-        flip_probability=training_views.flip_probability,
+        pipeline=recipe.views.pipeline,
+        flip_probability=recipe.views.flip_probability,
         batch_size=evaluation.batch_size,
         embedding_samples=evaluation.embedding_samples,
         workers=experiment.data.workers,
@@ -174,7 +146,7 @@ def extract_settings(
 def linear_settings(experiment: Experiment, base: str, trial: int) -> LinearSettings:
     """Linear probes of one model."""
     linear = experiment.evaluation.linear
-    fits = getattr(linear, _protocol_method(experiment.bases[base].method))
+    fits = getattr(linear, experiment.recipe(base).fits_of)
     return LinearSettings(
         fits={percent: fits[percent] for percent in linear.percents},
         lists=experiment.data.imagenet.lists,
@@ -191,7 +163,8 @@ def inat_settings(experiment: Experiment, trial: int) -> INatSettings:
 def semisup_settings(experiment: Experiment, base: str, trial: int) -> FineTuneSettings:
     """Semi-supervised fine-tuning of one model."""
     evaluation = experiment.evaluation
-    fits = getattr(evaluation.semisup, _protocol_method(experiment.bases[base].method))
+    recipe = experiment.recipe(base)
+    fits = getattr(evaluation.semisup, recipe.fits_of)
     return FineTuneSettings(
         backbone=experiment.backbone,
         images=experiment.images,
@@ -199,7 +172,7 @@ def semisup_settings(experiment: Experiment, base: str, trial: int) -> FineTuneS
         batch_norm=evaluation.semisup.batch_norm,
         optimizer=evaluation.semisup.optimizer,
         data=_imagenet(experiment),
-        views=_views(experiment, base),
+        views=recipe.views,
         normalization_std=evaluation.normalization_std,
         batch_size=evaluation.batch_size,
         workers=experiment.data.workers,

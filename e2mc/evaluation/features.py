@@ -21,8 +21,8 @@ from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import Kind, discard_other_index, write_index
 from e2mc.evaluation.shards import Shard, collect_shards, receipt, shard_path, write_shard
 from e2mc.files import atomic_write, digest, sha256
+from e2mc.methods import build_method
 from e2mc.models.backbone import Trunk, quarter_pool
-from e2mc.models.heads import build_network, read_recipe
 from e2mc.models.store import load_state, load_strict
 from e2mc.provenance import cost, provenance
 from e2mc.training.distributed import Place, find_place
@@ -108,7 +108,8 @@ def extract(
 
 
 def _load(settings: ExtractSettings, model: Path, device: torch.device) -> dict[str, nn.Module]:
-    network = build_network(read_recipe(settings.method, settings.recipe), settings.backbone)
+    method = build_method(settings.recipe, settings.backbone)
+    network: dict[str, nn.Module] = {"backbone": method.backbone, "projector": method.projector}
     state = load_state(model)
     for part in ("backbone", "projector"):
         prefix = f"{part}."

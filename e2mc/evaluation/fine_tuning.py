@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from e2mc.config.evaluation import FineTune
+from e2mc.config.fits import FineTune
 from e2mc.config.settings import FineTuneSettings
 from e2mc.data.evaluation_views import evaluation_batches
 from e2mc.data.image_set import ImageSet

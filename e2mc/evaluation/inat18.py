@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from e2mc.config.evaluation import LinearFit
+from e2mc.config.fits import LinearFit
 from e2mc.config.methods import Optimizer
 from e2mc.config.settings import INatSettings
 from e2mc.data.sampling import epoch_batches

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from e2mc.config.evaluation import LinearFit
+from e2mc.config.fits import LinearFit
 from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.evaluation.results import Epoch, refuse_diverged

@@ -6,6 +6,7 @@ from e2mc.config import methods as recipes
 from e2mc.config.methods import Backbone
 from e2mc.criteria import Criterion, EntropyReconstruction, MutualInformation
 from e2mc.methods.method import Method, Step, pair
+from e2mc.methods.vicreg import VICReg, vicreg_projector
 
 
 class Direct(Method):
@@ -14,16 +15,19 @@ class Direct(Method):
     The E2MC paper has no such models: no published recipe or number stands behind them.
 
     Args:
-        name: `er` (`e2mc.criteria.EntropyReconstruction`) or `mi` (`MutualInformation`); each with
-            its default parameters.
-        recipe: the projector's widths.
+        recipe: of `er` (`e2mc.criteria.EntropyReconstruction`) or `mi` (`MutualInformation`), each
+            with its default parameters.
         backbone: shape of the trunk.
     """
 
-    def __init__(self, name: str, recipe: recipes.Direct, backbone: Backbone) -> None:
+    layout = VICReg.layout
+
+    def __init__(self, recipe: recipes.Direct, backbone: Backbone) -> None:
         super().__init__(recipe, backbone)
-        self.name = name
-        self.objective: Criterion = EntropyReconstruction() if name == "er" else MutualInformation()
+        self.projector = vicreg_projector(backbone.feature_dimension, recipe.projector)
+        self.objective: Criterion = (
+            EntropyReconstruction() if isinstance(recipe, recipes.ER) else MutualInformation()
+        )
 
     def forward(self, views: list[Tensor]) -> Step:
         """The objective on the projector's output, one forward pass per view."""

@@ -1,15 +1,15 @@
 """What all methods share: the step they compute, and which parameters they train."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from e2mc.config.methods import Backbone, Training
+from e2mc.config.methods import Backbone, Recipe, Training
 from e2mc.criteria import gather_rows
 from e2mc.errors import E2MCError
-from e2mc.models.backbone import Trunk
-from e2mc.models.heads import Recipe, build_network
+from e2mc.methods.layout import Layout
+from e2mc.models.backbone import Trunk, build_backbone
 
 
 class Step(NamedTuple):
@@ -30,17 +30,32 @@ class Method(nn.Module):
     `prototypes.*` or `predictor.*`, and what training carries along (SwAV's `queue`).
 
     Calling it with a list of views, each (n, 3, height, width), full ones first, gives a `Step`.
+
+    A subclass makes its heads after the trunk, in the order of the official parameters, each
+    initialised as in the official code.
+
+    Args:
+        recipe: of this method.
+        backbone: shape of the trunk.
     """
 
+    layout: ClassVar[Layout]
+    """Of the official checkpoints; base models that an experiment makes are written in it too."""
+    zero_init_residual: ClassVar[bool] = True
+    """Whether the trunk's residual branches start at zero."""
     full_views = 2
     """How many of the views are full-resolution: criteria see the embeddings of these."""
     backbone: Trunk
     projector: nn.Module
 
+    def __init_subclass__(cls) -> None:
+        if not hasattr(cls, "layout"):
+            raise TypeError(f"{cls.__name__} in {cls.__module__} lacks `layout`")
+
     def __init__(self, recipe: Recipe, backbone: Backbone) -> None:
         super().__init__()
-        for name, part in build_network(recipe, backbone).items():
-            self.add_module(name, part)
+        self.name = recipe.method
+        self.backbone = build_backbone(backbone, self.zero_init_residual)
 
     def embed(self, images: Tensor) -> Tensor:
         """(n, 3, height, width) images -> (n, d) embeddings, the projector's output."""

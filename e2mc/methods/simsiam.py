@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from e2mc.config.methods import Training
+from e2mc.config import methods as recipes
+from e2mc.config.methods import Backbone, Training
+from e2mc.methods.layout import Layout
 from e2mc.methods.method import Method, Step, at_least_float32, global_mean, pair, trainable
 
 
@@ -34,14 +36,57 @@ def simsiam_loss(p_a: Tensor, p_b: Tensor, z_a: Tensor, z_b: Tensor) -> Tensor:
         return -0.5 * global_mean(similarity)
 
 
+def simsiam_projector(inputs: int, width: int) -> nn.Sequential:
+    """Three linear layers, each with BatchNorm; the last BatchNorm has no weights (official).
+
+    The last layer's bias is kept but frozen, as the BatchNorm after it removes any shift.
+    """
+    last = nn.Linear(width, width)
+    last.bias.requires_grad = False
+    return nn.Sequential(
+        nn.Linear(inputs, width, bias=False),
+        nn.BatchNorm1d(width),
+        nn.ReLU(inplace=True),
+        nn.Linear(width, width, bias=False),
+        nn.BatchNorm1d(width),
+        nn.ReLU(inplace=True),
+        last,
+        nn.BatchNorm1d(width, affine=False),
+    )
+
+
+def simsiam_predictor(width: int, hidden: int) -> nn.Sequential:
+    """A bottleneck of two linear layers (official; the paper's B.1.3 says 2048-512)."""
+    return nn.Sequential(
+        nn.Linear(width, hidden, bias=False),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, width),
+    )
+
+
 class SimSiam(Method):
     """A trunk, a projector that ends in a BatchNorm without weights, and a predictor."""
 
+    layout = Layout(
+        {
+            "backbone.": "module.encoder.",
+            "projector.": "module.encoder.fc.",
+            "predictor.": "module.predictor.",
+        },
+        entry="state_dict",
+        header={"arch": "resnet50"},
+    )
     predictor: nn.Module
+
+    def __init__(self, recipe: recipes.SimSiam, backbone: Backbone) -> None:
+        super().__init__(recipe, backbone)
+        self.projector = simsiam_projector(backbone.feature_dimension, recipe.projector)
+        self.predictor = simsiam_predictor(recipe.projector, recipe.predictor)
 
     def forward(self, views: list[Tensor]) -> Step:
         """The loss; criteria see z, with its gradient. Each view has its own forward pass."""
-        embeddings = [self.embed(view) for view in pair(views, "simsiam")]
+        embeddings = [self.embed(view) for view in pair(views, self.name)]
         predictions = [self.predictor(z) for z in embeddings]
         loss = simsiam_loss(*predictions, *embeddings)
         return Step(loss, embeddings, {"simsiam_loss": loss.detach()})

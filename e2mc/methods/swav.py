@@ -12,6 +12,7 @@ from e2mc.config import methods as recipes
 from e2mc.config.methods import Backbone
 from e2mc.criteria import gather_rows
 from e2mc.errors import E2MCError
+from e2mc.methods.layout import Layout
 from e2mc.methods.method import Method, Step, at_least_float32, global_mean
 
 
@@ -116,6 +117,17 @@ def swav_loss(
         return global_mean(torch.stack(losses).mean(dim=0))
 
 
+def swav_projector(inputs: int, widths: tuple[int, int]) -> nn.Sequential:
+    """Two linear layers, BatchNorm and ReLU between them (official `projection_head`)."""
+    hidden, outputs = widths
+    return nn.Sequential(
+        nn.Linear(inputs, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, outputs),
+    )
+
+
 class SwAV(Method):
     """A trunk, a projection head, prototypes, and optionally a queue of past embeddings.
 
@@ -126,11 +138,21 @@ class SwAV(Method):
     Results do not depend on the order or place of the rows.
     """
 
+    layout = Layout(
+        {
+            "backbone.": "module.",
+            "projector.": "module.projection_head.",
+            "prototypes.": "module.prototypes.",
+        }
+    )
+    zero_init_residual = False
     prototypes: nn.Linear
     queue: Tensor | None
 
     def __init__(self, recipe: recipes.SwAV, backbone: Backbone) -> None:
         super().__init__(recipe, backbone)
+        self.projector = swav_projector(backbone.feature_dimension, recipe.projector)
+        self.prototypes = nn.Linear(recipe.projector[-1], recipe.prototypes, bias=False)
         self.full_views = recipe.views.full_views
         self.temperature = recipe.temperature
         self.epsilon = recipe.epsilon

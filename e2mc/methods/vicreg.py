@@ -1,13 +1,14 @@
 """VICReg (Bardes, Ponce and LeCun, ICLR 2022)."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from e2mc.config import methods as recipes
 from e2mc.config.methods import Backbone
 from e2mc.criteria import covariance_penalty, gather_rows, variance_hinge
 from e2mc.errors import E2MCError
+from e2mc.methods.layout import LARS_FILTERS, Layout
 from e2mc.methods.method import Method, Step, at_least_float32, pair
 
 
@@ -80,16 +81,38 @@ def _weigh(
     )
 
 
+def vicreg_projector(inputs: int, widths: tuple[int, int, int]) -> nn.Sequential:
+    """Three linear layers, BatchNorm and ReLU between them; the last without bias (official)."""
+    first, second, third = widths
+    return nn.Sequential(
+        nn.Linear(inputs, first),
+        nn.BatchNorm1d(first),
+        nn.ReLU(inplace=True),
+        nn.Linear(first, second),
+        nn.BatchNorm1d(second),
+        nn.ReLU(inplace=True),
+        nn.Linear(second, third, bias=False),
+    )
+
+
 class VICReg(Method):
     """A trunk and a wide projector; each view has its own forward pass and BN statistics."""
 
+    layout = Layout(
+        {"backbone.": "module.backbone.", "projector.": "module.projector."},
+        entry="model",
+        momentum="mu",
+        group=LARS_FILTERS,
+    )
+
     def __init__(self, recipe: recipes.VICReg, backbone: Backbone) -> None:
         super().__init__(recipe, backbone)
+        self.projector = vicreg_projector(backbone.feature_dimension, recipe.projector)
         self.weights = (recipe.invariance, recipe.variance, recipe.covariance)
 
     def forward(self, views: list[Tensor]) -> Step:
         """The loss; criteria see the projector's output."""
-        embeddings = [self.embed(view) for view in pair(views, "vicreg")]
+        embeddings = [self.embed(view) for view in pair(views, self.name)]
         terms = vicreg_terms(*embeddings)
         loss = _weigh(terms, *self.weights)
         logged = {f"vicreg_{name}": term.detach() for name, term in terms.items()}

@@ -8,14 +8,9 @@ from e2mc.config.experiment import Experiment
 from e2mc.data.checks import IMAGENET, INAT18, VOC07
 from e2mc.plan.jobs import EVALUATIONS, Job, jobs
 
-_HOURS = {"vicreg": 10.0, "swav": 13.0, "simsiam": 14.0, "er": 10.0, "mi": 10.0}
 _GPUS = 2
 _EPOCHS = 10
-"""Hours of ten epochs on two RTX 8000, as the paper reports them; `er` and `mi` train VICReg's
-network."""
-
-_WEIGHTS = {"vicreg": 698_552_504, "swav": 113_648_304, "simsiam": 153_071_816}
-"""Bytes of a ResNet-50 with the method's head in float32."""
+"""What the hours in `Recipe.hours` are for."""
 
 _FLOAT16 = 2
 _POOLED_MAP = 4
@@ -77,13 +72,12 @@ def estimate(
         images = {name: (one.train, one.test) for name, one in originals.items()}
     hours = sum(_hours(experiment, job.base) for job in trained)
     weighty = [job for job in todo if job.stage in ("import", "pretrain")]
-    methods = [experiment.bases[job.base].method for job in weighty]
     return Estimate(
         training_runs=len(trained) + len(scratch),
         evaluations=sum(job.stage in EVALUATIONS for job in todo),
         gpu_hours=hours * _GPUS if experiment.comparable and not scratch else None,
         feature_bytes=None if images is None else _feature_bytes(experiment, todo, images),
-        weight_bytes=sum(_WEIGHTS.get(method, _WEIGHTS["vicreg"]) for method in methods)
+        weight_bytes=sum(experiment.recipe(job.base).weight_bytes for job in weighty)
         if experiment.comparable
         else 0,
     )
@@ -100,7 +94,7 @@ def readable(size: float) -> str:
 
 def _hours(experiment: Experiment, base: str) -> float:
     epochs = experiment.training(base, scratch=False).epochs
-    return _HOURS[experiment.bases[base].method] * epochs / _EPOCHS
+    return experiment.recipe(base).hours * epochs / _EPOCHS
 
 
 def _feature_bytes(

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from e2mc.config.experiment import Base, Experiment
+from e2mc.config.methods import RECIPES
 from e2mc.config.stages import grid_criteria
 from e2mc.errors import E2MCError
 from e2mc.plan import layout
@@ -20,9 +21,6 @@ FIGURE_FORMATS = ("pdf", "png")
 
 PRINCIPAL = ("base", "continued", "e2mc")
 """The three arms of Table 1: the checkpoint, trained on without, and trained on with E2MC."""
-
-NO_SEMISUPERVISED = ("simsiam", "er", "mi")
-"""Methods without a published fine-tuning protocol."""
 
 
 class Cell(NamedTuple):
@@ -187,7 +185,7 @@ def linear_protocols(experiment: Experiment) -> tuple[str, ...]:
 
 def semisup_protocols(experiment: Experiment, base: Base) -> tuple[str, ...]:
     """The same for fine-tuning, none for methods without such a protocol."""
-    if base.method in NO_SEMISUPERVISED:
+    if not RECIPES[base.method].semisup:
         return ()
     return tuple(f"semisup-{percent}" for percent in experiment.evaluation.semisup.percents)
 

@@ -1,6 +1,8 @@
 """How things are called in tables and figures; the mathematics is valid in LaTeX and matplotlib."""
 
-METHODS = {"vicreg": "VICReg", "swav": "SwAV", "simsiam": "SimSiam", "er": "ER", "mi": "MI"}
+from e2mc.config.methods import RECIPES
+
+METHODS = {name: recipe.title for name, recipe in RECIPES.items()}
 
 CRITERIA = {
     "base": "base",

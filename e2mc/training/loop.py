@@ -14,9 +14,8 @@ from e2mc.config.settings import TrainSettings
 from e2mc.data.imagenet import open_imagenet
 from e2mc.data.views import TrainingViews, steps_per_epoch
 from e2mc.files import write_json, write_text
+from e2mc.methods.official import export_official
 from e2mc.models import save_model
-from e2mc.models.heads import read_recipe
-from e2mc.models.official import export_official
 from e2mc.provenance import provenance
 from e2mc.training.distributed import (
     Place,
@@ -27,7 +26,7 @@ from e2mc.training.distributed import (
     process_group,
 )
 from e2mc.training.optim import momentum_of, set_learning_rate
-from e2mc.training.plan import DROPS_LAST, Plan, describe, make_plan
+from e2mc.training.plan import Plan, describe, make_plan
 from e2mc.training.progress import Progress, reported
 from e2mc.training.run import Run, build_run, resume, save
 from e2mc.training.schedule import learning_rate
@@ -90,7 +89,7 @@ def _set_up_torch() -> None:
 def _open_data(settings: TrainSettings, place: Place) -> TrainingViews:
     return TrainingViews(
         open_imagenet(settings.data, "train"),
-        read_recipe(settings.method, settings.recipe).views,
+        settings.recipe.views,
         settings.images,
         settings.training.batch_size,
         settings.seed,
@@ -98,7 +97,7 @@ def _open_data(settings: TrainSettings, place: Place) -> TrainingViews:
         place.device,
         place.rank,
         place.world_size,
-        drop_last=settings.method in DROPS_LAST,
+        drop_last=settings.recipe.drops_last,
         skip_corrupt=settings.corrupt_images == "skip",
     )
 
@@ -191,10 +190,9 @@ def _write_metrics(
 
 def _write_model(settings: TrainSettings, run: Run, output: Path) -> None:
     """Last, so that a run that has its model has all its results."""
-    weights, epochs = run.module.state_dict(), settings.training.epochs
+    epochs = settings.training.epochs
     if output.suffix == ".pth":
-        momentum = momentum_of(run.optimizer, run.module) if settings.method == "vicreg" else None
-        export_official(weights, settings.method, epochs, output, momentum)
+        export_official(run.module, epochs, output, momentum_of(run.optimizer, run.module))
         return
-    metadata = {"method": settings.method, "epochs": str(epochs), "run": run.identity}
-    save_model(weights, output, metadata)
+    metadata = {"method": settings.recipe.method, "epochs": str(epochs), "run": run.identity}
+    save_model(run.module.state_dict(), output, metadata)

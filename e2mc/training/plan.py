@@ -3,24 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from e2mc.config.criteria import E2MC, Criterion
+from e2mc.config.criteria import Criterion
 from e2mc.config.methods import Optimizer, Training
 from e2mc.config.settings import TrainSettings
 from e2mc.data.checks import IMAGENET
-from e2mc.models.heads import read_recipe
 from e2mc.training.distributed import Place
 
 PAPER_IMAGES = IMAGENET.train
 PAPER_PROCESSES = 2
-PAPER_E2MC = {
-    "vicreg": E2MC(space="hypercube", entropy_weight=1000, covariance_weight=100),
-    "swav": E2MC(space="hypersphere", entropy_weight=1, covariance_weight=25),
-    "simsiam": E2MC(space="hypersphere", entropy_weight=0.001, covariance_weight=0.01),
-}
-"""Section B.1."""
-
-DROPS_LAST = ("swav", "simsiam")
-"""Methods whose official loaders leave out an epoch's last, partial batch."""
 
 Plan = dict[str, tuple[Any, Any]]
 """What -> (this run, the paper); None: the paper has no such thing."""
@@ -30,16 +20,16 @@ def make_plan(
     settings: TrainSettings, start: Path | None, images: int, steps_per_epoch: int, place: Place
 ) -> Plan:
     """Everything that decides the outcome, derived quantities included."""
-    recipe = read_recipe(settings.method, settings.recipe)
-    published = start is not None and settings.method in PAPER_E2MC
-    paper_recipe = read_recipe(settings.method, {})
+    recipe = settings.recipe
+    published = start is not None and bool(recipe.paper_criteria)
+    paper_recipe = type(recipe)()
     paper = paper_recipe.continued if published else None
     paper_steps = PAPER_IMAGES // paper.batch_size if paper else None
-    if paper_steps and settings.method not in DROPS_LAST:
+    if paper_steps and not recipe.drops_last:
         paper_steps += 1
     training = settings.training
     return {
-        "model": (settings.method, settings.method if published else None),
+        "model": (recipe.method, recipe.method if published else None),
         "starts from": (str(start) if start else "random weights", "the published checkpoint"),
         "criterion": (
             _criterion(settings.criterion),
@@ -84,15 +74,10 @@ def _criterion(criterion: Criterion | None) -> str:
 
 def _paper_criterion(settings: TrainSettings) -> Criterion | None:
     """The paper's criterion of the same kind for the same method, if it has one."""
-    criterion = settings.criterion
-    if isinstance(criterion, E2MC):
-        return PAPER_E2MC[settings.method]
-    if criterion is not None and settings.method == "swav" and criterion.kind in _RIVALS:
-        return type(criterion)()
-    return None
-
-
-_RIVALS = ("vcreg", "auh", "mmcr")
+    if settings.criterion is None:
+        return None
+    published = {criterion.kind: criterion for criterion in settings.recipe.paper_criteria}
+    return published.get(settings.criterion.kind)
 
 
 def describe(plan: Plan) -> str:

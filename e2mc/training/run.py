@@ -13,7 +13,6 @@ from e2mc.errors import E2MCError
 from e2mc.files import digest, sha256
 from e2mc.methods import Method, build_method
 from e2mc.models import load_momentum, load_state, load_strict
-from e2mc.models.heads import read_recipe
 from e2mc.training import state as states
 from e2mc.training.distributed import Place, from_rank_zero, synchronise_batch_norm
 from e2mc.training.history import History
@@ -84,7 +83,7 @@ def build_run(settings: TrainSettings, start: Path | None, place: Place) -> Run:
         E2MCError: the weights do not fit the model, or views are too small for bfloat16 here.
     """
     torch.manual_seed(settings.seed)
-    module = build_method(settings.method, settings.recipe, settings.backbone)
+    module = build_method(settings.recipe, settings.backbone)
     if place.device.type == "cpu" and settings.training.precision != "float32":
         _refuse_wrong_gradients(settings, module.backbone.one_pixel_size)
     if start is not None:
@@ -98,10 +97,9 @@ def build_run(settings: TrainSettings, start: Path | None, place: Place) -> Run:
     if settings.criterion is not None:
         parameters = settings.criterion.model_dump(exclude={"kind"})
         criterion = CRITERIA[settings.criterion.kind](**parameters).to(place.device)
-    recipe = read_recipe(settings.method, settings.recipe)
     training = settings.training
     optimizer = build_optimizer(
-        module.parameter_groups(training), recipe.optimizer, training.learning_rate
+        module.parameter_groups(training), settings.recipe.optimizer, training.learning_rate
     )
     if start is not None:
         set_momentum(optimizer, module, load_momentum(start))
@@ -117,7 +115,7 @@ def _refuse_wrong_gradients(settings: TrainSettings, least: int) -> None:
     where the map has one pixel (seen with PyTorch 2.13): numbers differ from run to run, some are
     infinite.
     """
-    views = read_recipe(settings.method, settings.recipe).views
+    views = settings.recipe.views
     sizes = {"size": settings.images.size}
     if views.small_views:
         sizes["small_size"] = settings.images.small_size

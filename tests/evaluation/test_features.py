@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from e2mc.config.evaluation import LinearFit
 from e2mc.config.experiment import Images
-from e2mc.config.methods import Backbone
+from e2mc.config.fits import LinearFit
+from e2mc.config.methods import Backbone, VICReg
 from e2mc.config.settings import ExtractSettings, ImageNetSettings
 from e2mc.data.evaluation_views import evaluation_batches
 from e2mc.data.imagenet import open_imagenet
@@ -24,7 +24,7 @@ from e2mc.models import ResNet, quarter_pool, save_model
 
 BACKBONE = Backbone(layers=(1, 1, 1, 1), width=2, stem="cifar", block="basic")
 DIM = BACKBONE.feature_dimension
-RECIPE = {"projector": (8, 8, 6)}
+RECIPE = VICReg(projector=(8, 8, 6))
 VIEWS = 3
 
 
@@ -61,7 +61,7 @@ def data(tmp_path_factory):
         for i in range(count):
             draw(root / f"VOC2007/JPEGImages/{split}{i}.jpg", rng, 100)
     torch.manual_seed(0)
-    method = build_method("vicreg", RECIPE, BACKBONE)
+    method = build_method(RECIPE, BACKBONE)
     for module in method.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -72,7 +72,6 @@ def data(tmp_path_factory):
 
 def settings(root, **changes):
     content = {
-        "method": "vicreg",
         "recipe": RECIPE,
         "backbone": BACKBONE,
         "images": Images(size=12, evaluation_resize=14),
@@ -250,7 +249,7 @@ def test_a_process_that_stopped_is_reported(tmp_path):
 
 def test_features_that_float16_cannot_hold_are_refused(data, tmp_path):
     root, _ = data
-    method = build_method("vicreg", RECIPE, BACKBONE)
+    method = build_method(RECIPE, BACKBONE)
     method.backbone.layer4[-1].bn2.bias.data += 1e6
     save_model(method.state_dict(), tmp_path / "model.safetensors", {})
     with pytest.raises(E2MCError, match=r"features of train/n01/n01_0.JPEG are NaN or beyond"):

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from e2mc.config.evaluation import LinearFit
+from e2mc.config.fits import LinearFit
 from e2mc.config.settings import LinearSettings
 from e2mc.errors import E2MCError
 from e2mc.evaluation.linear import linear

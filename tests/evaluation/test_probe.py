@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from e2mc.config.evaluation import LinearFit
+from e2mc.config.fits import LinearFit
 from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.evaluation.probe import Head, fit_heads

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from e2mc.config.evaluation import FineTune
+from e2mc.config.fits import FineTune
 from e2mc.config.methods import Views
 from e2mc.config.settings import ImageNetSettings
 from e2mc.data.evaluation_views import evaluation_batches

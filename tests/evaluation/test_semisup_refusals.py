@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from e2mc.config.experiment import Images
+from e2mc.config.methods import VICReg
 from e2mc.config.settings import ExtractSettings
 from e2mc.errors import E2MCError
 from e2mc.evaluation import fine_tuning
@@ -60,10 +61,9 @@ def test_extraction_names_a_corrupt_image_and_declares_no_features(root, tmp_pat
     folder = Path(shutil.copytree(root, tmp_path / "images"))
     bad = folder / "train/n02/n02_3.JPEG"
     bad.write_bytes(bad.read_bytes()[:100])
-    recipe = {"projector": (4, 4, 4)}
-    save_model(build_method("vicreg", recipe, BACKBONE).state_dict(), tmp_path / "model", {})
+    recipe = VICReg(projector=(4, 4, 4))
+    save_model(build_method(recipe, BACKBONE).state_dict(), tmp_path / "model", {})
     chosen = ExtractSettings(
-        method="vicreg",
         recipe=recipe,
         backbone=BACKBONE,
         images=Images(size=12, evaluation_resize=14),

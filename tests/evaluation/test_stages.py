@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy.special import expit, ndtr
 
-from e2mc.config.evaluation import VOC07, INat18, LinearFit, Neighbours
+from e2mc.config.evaluation import VOC07, INat18, Neighbours
+from e2mc.config.fits import LinearFit
 from e2mc.config.settings import INatSettings, NeighbourSettings, SVMSettings
 from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError

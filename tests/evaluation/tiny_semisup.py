@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from e2mc.config.evaluation import FineTune
 from e2mc.config.experiment import Images
+from e2mc.config.fits import FineTune
 from e2mc.config.methods import Backbone, Optimizer, Views
 from e2mc.config.settings import FineTuneSettings, ImageNetSettings
 from e2mc.models import build_backbone, save_model

@@ -2,12 +2,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from e2mc.config import methods as recipes
 from e2mc.config.methods import Backbone, Training
 from e2mc.methods import build_method
 from e2mc.methods.simsiam import simsiam_loss
 
 SMALL = Backbone(layers=(1, 1, 1, 1), width=4, stem="cifar")
-RECIPE = {"projector": 14, "predictor": 6}
+RECIPE = recipes.SimSiam(projector=14, predictor=6)
 
 
 def random(n: int, d: int, seed: int) -> Tensor:
@@ -59,7 +60,7 @@ def test_half_precision_is_computed_in_float32_even_under_autocast() -> None:
 
 def test_step_hands_over_z_with_its_gradient() -> None:
     torch.manual_seed(0)
-    module = build_method("simsiam", RECIPE, SMALL)
+    module = build_method(RECIPE, SMALL)
     images = [torch.randn(6, 3, 16, 16), 3 + torch.randn(6, 3, 16, 16)]
     step = module(images)
     z = [module.embed(view) for view in images]
@@ -75,7 +76,7 @@ def test_step_hands_over_z_with_its_gradient() -> None:
 
 
 def test_frozen_bias_is_kept_in_the_state_but_not_trained() -> None:
-    module = build_method("simsiam", RECIPE, SMALL)
+    module = build_method(RECIPE, SMALL)
     state = module.state_dict()
     assert "projector.6.bias" in state and "projector.7.weight" not in state
     frozen = module.projector[6].bias
@@ -88,7 +89,7 @@ def test_frozen_bias_is_kept_in_the_state_but_not_trained() -> None:
 
 
 def test_predictor_keeps_a_rate_of_its_own_if_it_has_one() -> None:
-    module = build_method("simsiam", RECIPE, SMALL)
+    module = build_method(RECIPE, SMALL)
     groups = module.parameter_groups(Training(learning_rate=0.1, predictor_learning_rate=0.7))
     assert "lr" not in groups[0] and groups[1]["lr"] == 0.7
     assert all("lr" not in group for group in module.parameter_groups(Training(learning_rate=0.1)))

@@ -8,11 +8,11 @@ from torch.nn import functional as F
 from e2mc.config import methods as recipes
 from e2mc.config.methods import Backbone
 from e2mc.errors import E2MCError
-from e2mc.methods import SwAV, build_method
-from e2mc.methods.swav import sinkhorn, swav_loss
+from e2mc.methods import build_method
+from e2mc.methods.swav import SwAV, sinkhorn, swav_loss
 
 SMALL = Backbone(layers=(1, 1, 1, 1), width=4, stem="cifar")
-RECIPE = {"projector": (12, 8), "prototypes": 10, "queue_length": 0}
+RECIPE = recipes.SwAV(projector=(12, 8), prototypes=10, queue_length=0)
 
 
 def official_sinkhorn(scores: Tensor, epsilon: float, iterations: int) -> Tensor:
@@ -162,7 +162,7 @@ def multi_crop(n: int = 6) -> list[Tensor]:
 
 def test_step_runs_the_trunk_per_resolution_and_the_head_once() -> None:
     torch.manual_seed(0)
-    module = build_method("swav", RECIPE, SMALL)
+    module = build_method(RECIPE, SMALL)
     module.prototypes.weight.data *= 3
     views = multi_crop()
     step = module(views)
@@ -180,7 +180,7 @@ def test_step_runs_the_trunk_per_resolution_and_the_head_once() -> None:
 
 def linear_swav(queue_length: int) -> SwAV:
     """A SwAV whose trunk and head are one linear layer, so that the queue can be followed."""
-    module = SwAV(recipes.SwAV(**RECIPE | {"queue_length": queue_length}), SMALL)
+    module = SwAV(RECIPE.model_copy(update={"queue_length": queue_length}), SMALL)
     module.backbone = nn.Flatten()  # type: ignore[assignment]
     module.projector = nn.Linear(12, 8)
     return module
@@ -217,7 +217,7 @@ def test_queue_is_left_alone_in_evaluation_and_saved_with_the_model() -> None:
     module.eval()([torch.randn(4, 3, 2, 2) for _ in range(2)])
     assert torch.equal(module.queue, before)
     assert torch.equal(module.state_dict()["queue"], before)
-    assert "queue" not in build_method("swav", RECIPE, SMALL).state_dict()
+    assert "queue" not in build_method(RECIPE, SMALL).state_dict()
 
 
 def test_a_batch_longer_than_the_queue_fills_it_at_once() -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from e2mc.config.methods import Backbone
+from e2mc.config.methods import Backbone, VICReg
 from e2mc.criteria import covariance_penalty
 from e2mc.errors import E2MCError
 from e2mc.methods import build_method
@@ -88,7 +88,7 @@ def test_impossible_input_is_refused(shapes: tuple[tuple[int, ...], tuple[int, .
 def test_step_has_one_forward_pass_per_view() -> None:
     """BatchNorm statistics per view: a joint pass would give other embeddings."""
     torch.manual_seed(0)
-    module = build_method("vicreg", {"projector": (12, 12, 10), "variance": 3.0}, SMALL)
+    module = build_method(VICReg(projector=(12, 12, 10), variance=3.0), SMALL)
     images = [torch.randn(6, 3, 16, 16), 3 + torch.randn(6, 3, 16, 16)]
     step = module(images)
     expected = [module.embed(view) for view in images]
@@ -104,6 +104,6 @@ def test_step_has_one_forward_pass_per_view() -> None:
 
 
 def test_more_than_two_views_are_refused() -> None:
-    module = build_method("vicreg", {"projector": (12, 12, 10)}, SMALL)
+    module = build_method(VICReg(projector=(12, 12, 10)), SMALL)
     with pytest.raises(E2MCError, match=r"vicreg compares two views .* got 3.*full_views: 2"):
         module([torch.randn(2, 3, 8, 8)] * 3)

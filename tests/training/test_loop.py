@@ -10,8 +10,8 @@ from e2mc.config import parse_experiment, stages
 from e2mc.config.criteria import E2MC, MMCR
 from e2mc.config.experiment import Images
 from e2mc.errors import E2MCError
+from e2mc.methods.official import import_checkpoint
 from e2mc.models import load_momentum, load_state
-from e2mc.models.official import import_checkpoint
 from e2mc.training import loop
 from e2mc.training.distributed import Place
 from e2mc.training.optim import momentum_of
@@ -114,7 +114,7 @@ def test_scratch_to_official_checkpoint_and_back_with_momentum(images, tmp_path)
     outputs = [tmp_path / name for name in ("base.pth", "h.csv", "m.json")]
     loop.train(settings, None, *outputs, tmp_path / "state")
     imported = tmp_path / "imported.safetensors"
-    import_checkpoint(outputs[0], "vicreg", settings.recipe, settings.backbone, imported)
+    import_checkpoint(outputs[0], settings.recipe, settings.backbone, imported)
     assert same(reference, imported)
     momentum = load_momentum(imported)
     assert momentum and any(buffer.abs().sum() > 0 for buffer in momentum.values())
@@ -123,10 +123,9 @@ def test_scratch_to_official_checkpoint_and_back_with_momentum(images, tmp_path)
     assert all(torch.equal(restored[name], momentum[name]) for name in momentum)
     for name in ("restored", "fresh"):
         if name == "fresh":
-            settings = settings.model_copy(
-                update={"recipe": {**settings.recipe, "restore_momentum": False}}
-            )
-            import_checkpoint(outputs[0], "vicreg", settings.recipe, settings.backbone, imported)
+            without = settings.recipe.model_copy(update={"restore_momentum": False})
+            settings = settings.model_copy(update={"recipe": without})
+            import_checkpoint(outputs[0], settings.recipe, settings.backbone, imported)
         train(settings, tmp_path / name, imported)
     assert not same(tmp_path / "restored" / RESULTS[0], tmp_path / "fresh" / RESULTS[0])
 
@@ -151,7 +150,7 @@ def test_an_imported_queue_has_the_shape_that_training_gives_it(images, tmp_path
     outputs = [tmp_path / name for name in ("base.pth", "h.csv", "m.json")]
     loop.train(stages.scratch_settings(experiment, "swav"), None, *outputs, tmp_path / "state")
     imported, settings = tmp_path / "imported", stages.import_settings(experiment, "swav")
-    import_checkpoint(outputs[0], "swav", settings.recipe, settings.backbone, imported)
+    import_checkpoint(outputs[0], settings.recipe, settings.backbone, imported)
     model = train(stages.pretrain_settings(experiment, "swav", "e2mc", 0), tmp_path, imported)
     assert load_state(model)["queue"].shape == (3, 16, 8)
 
@@ -159,9 +158,7 @@ def test_an_imported_queue_has_the_shape_that_training_gives_it(images, tmp_path
 def test_weights_of_another_shape_are_refused(images, tmp_path):
     start = train(tiny_settings(images), tmp_path)
     wider = RECIPES["vicreg"].model_copy(update={"projector": (16, 16, 32)})
-    settings = tiny_settings(images).model_copy(
-        update={"recipe": wider.model_dump(exclude={"continued", "scratch"})}
-    )
+    settings = tiny_settings(images).model_copy(update={"recipe": wider})
     with pytest.raises(E2MCError, match="does not fit the model"):
         train(settings, tmp_path / "wider", start)
 

@@ -1,17 +1,17 @@
 from pathlib import Path
 
 from e2mc.config import parse_experiment
+from e2mc.config.methods import RECIPES
 from e2mc.config.stages import pretrain_settings, scratch_settings
 from e2mc.training.distributed import Place
-from e2mc.training.plan import PAPER_E2MC, describe, make_plan
+from e2mc.training.plan import describe, make_plan
 
+METHODS = ("vicreg", "swav", "simsiam")
 EXPERIMENT = {
     "name": "plan",
-    "bases": {name: {"method": name, "epochs": 1} for name in ("vicreg", "swav", "simsiam")},
-    "criteria": {"e2mc": {name: value.model_dump() for name, value in PAPER_E2MC.items()}},
-    "methods": {
-        name: {"scratch": {"learning_rate": 1.0}} for name in ("vicreg", "swav", "simsiam")
-    },
+    "bases": {name: {"method": name, "epochs": 1} for name in METHODS},
+    "criteria": {"e2mc": {name: RECIPES[name].paper_criteria[0].model_dump() for name in METHODS}},
+    "methods": {name: {"scratch": {"learning_rate": 1.0}} for name in METHODS},
 }
 
 

@@ -187,7 +187,8 @@ def with_damage(images: Path, folder: Path, *damaged: int) -> Path:
 
 def skipping(root: Path, method: str, pipeline: str = "pillow", **more) -> TrainSettings:
     settings = tiny_settings(root, method, **more)
-    recipe = {**settings.recipe, "views": {**settings.recipe["views"], "pipeline": pipeline}}
+    views = settings.recipe.views.model_copy(update={"pipeline": pipeline})
+    recipe = settings.recipe.model_copy(update={"views": views})
     return settings.model_copy(update={"recipe": recipe, "corrupt_images": "skip"})
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from e2mc.config.criteria import E2MC, Criterion
 from e2mc.config.experiment import Images
-from e2mc.config.methods import Backbone, SimSiam, SwAV, Training, VICReg, Views
+from e2mc.config.methods import ER, MI, Backbone, SimSiam, SwAV, Training, VICReg, Views
 from e2mc.config.settings import ImageNetSettings, TrainSettings
 from e2mc.training import loop
 
@@ -29,6 +29,8 @@ RECIPES = {
         views=Views(pipeline="tensor", flip_probability=0, small_views=1),
     ),
     "simsiam": SimSiam(projector=16, predictor=8, views=VIEWS),
+    "er": ER(projector=(16, 16, 16), views=VIEWS),
+    "mi": MI(projector=(16, 16, 16), views=VIEWS),
 }
 CRITERION = E2MC(space="hypersphere", entropy_weight=0.1, covariance_weight=1.0)
 RESULTS = ("model.safetensors", "history.csv", "metrics.json")
@@ -53,10 +55,8 @@ def tiny_settings(
     root: Path, method: str = "vicreg", criterion: Criterion | None = None, **training: object
 ) -> TrainSettings:
     schedule = {"epochs": 3, "batch_size": 8, "learning_rate": 0.3, **training}
-    recipe = RECIPES[method].model_dump(exclude={"continued", "scratch"})
     return TrainSettings(
-        method=method,
-        recipe=recipe,
+        recipe=RECIPES[method],
         training=Training.model_validate(schedule),
         criterion=criterion,
         backbone=BACKBONE,

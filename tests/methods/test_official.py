@@ -13,20 +13,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from e2mc.config.methods import Backbone
+from e2mc.config.methods import ER, MI, Backbone, Recipe, SimSiam, SwAV, VICReg
+from e2mc.config.methods import RECIPES as DEFAULTS
 from e2mc.errors import E2MCError
 from e2mc.methods import build_method
-from e2mc.models.heads import build_network, read_recipe
-from e2mc.models.official import export_official, import_checkpoint, official_name
+from e2mc.methods.official import export_official, import_checkpoint
 from e2mc.models.store import load_metadata, load_momentum, load_state, load_strict
 
 METHODS = ("vicreg", "swav", "simsiam")
-OFFICIAL = json.loads((Path(__file__).parent / "official_keys.json").read_text())
+OFFICIAL = json.loads((Path(__file__).parents[1] / "models/official_keys.json").read_text())
 BACKBONE = Backbone(width=4)
-RECIPES: dict[str, dict[str, Any]] = {
-    "vicreg": {"projector": (24, 20, 16)},
-    "swav": {"projector": (24, 16), "prototypes": 30, "queue_length": 0},
-    "simsiam": {"projector": 20, "predictor": 12},
+RECIPES: dict[str, Recipe] = {
+    "vicreg": VICReg(projector=(24, 20, 16)),
+    "swav": SwAV(projector=(24, 16), prototypes=30, queue_length=0),
+    "simsiam": SimSiam(projector=20, predictor=12),
+    "er": ER(projector=(24, 20, 16)),
+    "mi": MI(projector=(24, 20, 16)),
 }
 PREFIXES = {
     "vicreg": ("module.backbone.", "module.projector."),
@@ -45,7 +47,7 @@ def official_keys(method: str) -> dict[str, list[int]]:
 
 def random_weights(method: str) -> dict[str, Tensor]:
     """Random tensors under the official names, at the width of this test."""
-    module = build_method(method, RECIPES[method], BACKBONE)
+    module = build_method(RECIPES[method], BACKBONE)
     shapes = [tensor.shape for tensor in module.state_dict().values()]
     generator = torch.Generator().manual_seed(3)
     weights = {}
@@ -73,9 +75,10 @@ def official_file(method: str, weights: Mapping[str, Tensor]) -> Any:
 
 def imported(method: str, content: Any, folder: Path, **changes: Any) -> Path:
     torch.save(content, folder / "source.pth")
-    recipe = RECIPES[method] | ({"restore_momentum": False} if method == "vicreg" else {}) | changes
+    without = {"restore_momentum": False} if method == "vicreg" else {}
+    recipe = RECIPES[method].model_copy(update=without | changes)
     target = folder / "imported.safetensors"
-    import_checkpoint(folder / "source.pth", method, recipe, BACKBONE, target)
+    import_checkpoint(folder / "source.pth", recipe, BACKBONE, target)
     return target
 
 
@@ -151,8 +154,9 @@ OUTPUTS: dict[str, Callable[[OfficialForward, Tensor], tuple[Tensor, Tensor | No
 @pytest.mark.parametrize("method", METHODS)
 def test_keys_at_full_size_are_the_published_ones(method: str) -> None:
     with torch.device("meta"):
-        network = nn.ModuleDict(build_network(read_recipe(method, {}), Backbone()))
-    ours = {official_name(method, name): list(t.shape) for name, t in network.state_dict().items()}
+        module = build_method(DEFAULTS[method](), Backbone())
+    state = {name: list(tensor.shape) for name, tensor in module.state_dict().items()}
+    ours = {module.layout.official(name): shape for name, shape in state.items() if name != "queue"}
     assert ours == official_keys(method)
     assert list(ours) == list(official_keys(method))
 
@@ -161,7 +165,7 @@ def test_keys_at_full_size_are_the_published_ones(method: str) -> None:
 def test_imported_model_computes_what_the_official_one_does(method: str, tmp_path: Path) -> None:
     weights = random_weights(method)
     path = imported(method, official_file(method, weights), tmp_path)
-    module = build_method(method, RECIPES[method], BACKBONE).eval()
+    module = build_method(RECIPES[method], BACKBONE).eval()
     load_strict(module, load_state(path), path)
     images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     official = OfficialForward(method, weights)
@@ -183,15 +187,15 @@ def test_imported_model_computes_what_the_official_one_does(method: str, tmp_pat
 @pytest.mark.parametrize("method", [*METHODS, "er", "mi"])
 def test_exported_and_imported_again_is_the_same_model(method: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    recipe = RECIPES.get(method, RECIPES["vicreg"])
-    module = build_method(method, recipe, BACKBONE)
+    recipe = RECIPES[method]
+    module = build_method(recipe, BACKBONE)
     momentum = {name: torch.randn_like(p) for name, p in module.named_parameters()}
     source, target = tmp_path / "official.pth", tmp_path / "ours.safetensors"
-    export_official(module.state_dict(), method, 60, source, momentum)
-    import_checkpoint(source, method, recipe, BACKBONE, target)
+    export_official(module, 60, source, momentum)
+    import_checkpoint(source, recipe, BACKBONE, target)
     state = load_state(target)
     assert all(torch.equal(state[name], t) for name, t in module.state_dict().items())
-    load_strict(build_method(method, recipe, BACKBONE), state, target)
+    load_strict(build_method(recipe, BACKBONE), state, target)
     metadata = load_metadata(target)
     assert metadata["method"] == method and len(metadata["source_sha256"]) == 64
     assert metadata.get("epoch") == (None if method == "swav" else "60")
@@ -204,10 +208,10 @@ def test_exported_files_have_the_published_structure(tmp_path: Path) -> None:
     function = [(lambda p: p.ndim == 1, "__main__.exclude_bias_and_norm")]
     contents = {}
     for method in METHODS:
-        module = build_method(method, RECIPES[method], BACKBONE)
+        module = build_method(RECIPES[method], BACKBONE)
         momentum = {name: torch.ones_like(p) for name, p in module.named_parameters()}
         for name in ("one", "two"):
-            export_official(module.state_dict(), method, 7, tmp_path / name, momentum)
+            export_official(module, 7, tmp_path / name, momentum)
         assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
         with torch.serialization.safe_globals(function):
             contents[method] = torch.load(tmp_path / "one", weights_only=True)
@@ -227,8 +231,8 @@ def test_exported_files_have_the_published_structure(tmp_path: Path) -> None:
 def test_the_plain_loader_refuses_the_vicreg_file_as_it_does_the_published_one(
     tmp_path: Path,
 ) -> None:
-    module = build_method("vicreg", RECIPES["vicreg"], BACKBONE)
-    export_official(module.state_dict(), "vicreg", 1, tmp_path / "file")
+    module = build_method(RECIPES["vicreg"], BACKBONE)
+    export_official(module, 1, tmp_path / "file")
     unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(tmp_path / "file")
     assert unsafe == ["__main__.exclude_bias_and_norm"]
     with pytest.raises(Exception, match="exclude_bias_and_norm"):
@@ -266,7 +270,7 @@ def test_missing_momentum_is_explained(tmp_path: Path) -> None:
 def test_swav_starts_with_an_empty_queue(tmp_path: Path) -> None:
     content = official_file("swav", random_weights("swav"))
     path = imported("swav", content, tmp_path, queue_length=10)
-    module = build_method("swav", RECIPES["swav"] | {"queue_length": 10}, BACKBONE)
+    module = build_method(RECIPES["swav"].model_copy(update={"queue_length": 10}), BACKBONE)
     load_strict(module, load_state(path), path)
     assert module.queue.shape == (2, 10, 16) and not module.queue.any()
 
@@ -277,7 +281,7 @@ def test_absent_step_counters_become_zero(tmp_path: Path) -> None:
         del weights[name]
     state = load_state(imported("simsiam", official_file("simsiam", weights), tmp_path))
     assert state["backbone.bn1.num_batches_tracked"] == 0
-    assert state.keys() == build_method("simsiam", RECIPES["simsiam"], BACKBONE).state_dict().keys()
+    assert state.keys() == build_method(RECIPES["simsiam"], BACKBONE).state_dict().keys()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -305,7 +309,7 @@ def test_another_methods_file_is_recognised(method: str, tmp_path: Path) -> None
 
 
 def test_other_contents_are_described(tmp_path: Path) -> None:
-    trunk = build_network(read_recipe("vicreg", RECIPES["vicreg"]), BACKBONE)["backbone"]
+    trunk = build_method(RECIPES["vicreg"], BACKBONE).backbone
     with pytest.raises(E2MCError, match="a trunk without its projector"):
         imported("vicreg", trunk.state_dict(), tmp_path)
     with pytest.raises(E2MCError, match="an object of type list"):
@@ -322,12 +326,12 @@ def test_widths_that_differ_from_the_file_are_refused(tmp_path: Path) -> None:
 
 def test_importing_does_not_load_the_compiler_or_sympy(tmp_path: Path) -> None:
     """Each costs seconds of every import job of the demo."""
-    module = build_method("simsiam", RECIPES["simsiam"], BACKBONE)
-    export_official(module.state_dict(), "simsiam", 1, tmp_path / "file")
+    module = build_method(RECIPES["simsiam"], BACKBONE)
+    export_official(module, 1, tmp_path / "file")
     program = (
-        "import sys; from e2mc.models.official import import_checkpoint as run;"
-        "from e2mc.config.methods import Backbone;"
-        f"run({str(tmp_path / 'file')!r}, 'simsiam', {RECIPES['simsiam']!r},"
+        "import sys; from e2mc.methods.official import import_checkpoint as run;"
+        "from e2mc.config.methods import Backbone, SimSiam;"
+        f"run({str(tmp_path / 'file')!r}, SimSiam(projector=20, predictor=12),"
         f" Backbone(width=4), {str(tmp_path / 'out')!r});"
         "print([m for m in ('sympy', 'torch._dynamo', 'pandas') if m in sys.modules])"
     )
