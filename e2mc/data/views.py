@@ -79,6 +79,11 @@ class TrainingViews:
         self.corrupt = 0
         self._told: set[int] = set()
 
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return steps_per_epoch(len(self.indices), self.batch_size, self.drop_last)
+
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[list[Tensor], Tensor]]:
         """Steps of one epoch, from `first_step` on.
 

@@ -12,7 +12,7 @@ from e2mc.config.experiment import Images
 from e2mc.errors import E2MCError
 from e2mc.models import load_momentum, load_state
 from e2mc.models.official import import_checkpoint
-from e2mc.training import loop
+from e2mc.training import loop, resumable
 from e2mc.training.distributed import Place
 from e2mc.training.optim import momentum_of
 from e2mc.training.run import build_run
@@ -168,7 +168,7 @@ def test_weights_of_another_shape_are_refused(images, tmp_path):
 
 @pytest.mark.parametrize("criterion", [None, CRITERION], ids=["base loss", "criterion"])
 def test_a_loss_that_is_not_finite_names_step_and_terms(images, tmp_path, monkeypatch, criterion):
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(resumable, "SAVE_SECONDS", 0.0)
     settings = tiny_settings(images, "simsiam", criterion, learning_rate=1e30)
     with pytest.raises(E2MCError, match=r"step \d: .*base loss .*simsiam_loss nan.*learning rate"):
         train(settings, tmp_path)
