@@ -7,6 +7,7 @@ after each step calls `States.between_steps`, which saves the run and heeds sign
 import os
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Event
@@ -56,6 +57,8 @@ class Session(NamedTuple):
     place: Place
     stop: Event
     """Set when a signal asks the stage to save its state and end."""
+    writer: Executor
+    """One thread, which writes states while the training goes on."""
 
 
 @contextmanager
@@ -70,8 +73,13 @@ def session(folder: Path) -> Iterator[Session]:
     torch.backends.cudnn.benchmark = True  # as all official scripts; bits repeat on CPUs only
     place = find_place()
     lock = files.run_lock(folder) if place.rank == 0 else nullcontext()
-    with lock, files.stop_signals() as stop, process_group(place):
-        yield Session(place, stop)
+    with (
+        files.stop_signals() as stop,
+        process_group(place),
+        lock,
+        ThreadPoolExecutor(max_workers=1) as writer,
+    ):
+        yield Session(place, stop, writer)
 
 
 class Batch(NamedTuple):
@@ -106,6 +114,7 @@ class States:
     def __init__(self, folder: Path, here: Session) -> None:
         self.folder, self.here = folder, here
         self.saved = time.perf_counter()
+        self.writing: Future[None] | None = None
 
     def resume(self, run: Resumable) -> None:
         """Go on from the newest complete state of this run, if there is one.
@@ -146,10 +155,12 @@ class States:
     def between_steps(self, run: Resumable, last: int) -> None:
         """Save the run if it is time to, and after its last step; end if a signal asks for it.
 
-        All processes call this after every step, and all of them stop after the same one.
+        All processes call this after every step, and all of them stop after the same one. Only
+        the last state is waited for; others are written while the training goes on.
 
         Raises:
-            E2MCError: the disk is full or the folder cannot be written.
+            E2MCError: the disk is full or the folder cannot be written; it may be the state
+                before that could not.
             Interrupted: SIGUSR2 or SIGTERM came to one of the processes; the state is saved.
         """
         due = run.step == last or time.perf_counter() - self.saved >= SAVE_SECONDS
@@ -157,12 +168,22 @@ class States:
         if stopping or due:
             self._save(run)
             self.saved = time.perf_counter()
+        if stopping or run.step == last:
+            self._wait()
         if stopping:
             print(f"stopped after step {run.step}; start again to go on", flush=True)
             raise files.Interrupted
 
     def _save(self, run: Resumable) -> None:
         """One process writes for all, whose states are equal."""
-        if self.here.place.rank == 0:
-            common = {"identity": run.identity, "processes": run.processes}
-            files.save_state(self.folder, run.step, {**common, **run.state_dict()})
+        if self.here.place.rank > 0:
+            return
+        self._wait()
+        common = {"identity": run.identity, "processes": run.processes}
+        state = files.snapshot({**common, **run.state_dict()})
+        self.writing = self.here.writer.submit(files.save_state, self.folder, run.step, state)
+
+    def _wait(self) -> None:
+        """Until no state is being written."""
+        if self.writing is not None:
+            self.writing.result()

@@ -5,12 +5,18 @@ from pathlib import Path
 import pytest
 
 from e2mc.methods import Method
+from e2mc.training import resumable
 from tests.training.tiny import write_images
 
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_images(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture
+def save_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumable, "SAVE_SECONDS", 0.0)
 
 
 @pytest.fixture

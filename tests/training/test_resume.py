@@ -22,7 +22,6 @@ from e2mc.config.settings import TrainSettings
 from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.models import load_state
-from e2mc.training import resumable
 from e2mc.training.distributed import Place
 from e2mc.training.resumable import States, session
 from e2mc.training.run import build_run
@@ -43,11 +42,6 @@ def assert_same(first: Path, second: Path) -> None:
 def losses(folder: Path) -> list[str]:
     lines = (folder / "history.csv").read_text().splitlines()
     return [line.rsplit(",", 2)[0] for line in lines]  # not the two that measure time
-
-
-@pytest.fixture
-def save_every_step(monkeypatch):
-    monkeypatch.setattr(resumable, "SAVE_SECONDS", 0.0)
 
 
 def newest_step(folder: Path) -> int:
