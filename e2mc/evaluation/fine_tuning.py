@@ -23,7 +23,7 @@ from e2mc.models.backbone import build_backbone
 from e2mc.models.store import load_state, load_strict
 from e2mc.training.distributed import Place, parallel, synchronise_batch_norm
 from e2mc.training.optim import LARS, build_optimizer
-from e2mc.training.resumable import States, remaining
+from e2mc.training.resumable import States, remaining, show_life
 
 FACTOR = 0.2
 """What milestones multiply the rates by (SwAV's official `eval_semisup.py`)."""
@@ -214,6 +214,7 @@ def _classify(
         logits = network(images.contiguous(memory_format=torch.channels_last))
         found[at : at + len(images)] = logits.argmax(dim=1)
         at += len(images)
+        show_life()
     if place.world_size > 1:
         dist.all_reduce(found)
     return found.cpu()

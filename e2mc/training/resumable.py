@@ -4,6 +4,7 @@ A stage opens a `session`, lets `States` resume its run, takes the batches that 
 after each step calls `States.between_steps`, which saves the run and heeds signals.
 """
 
+import faulthandler
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -18,16 +19,14 @@ from torch import Tensor
 
 from e2mc.data.views import TrainingViews
 from e2mc.training import state as files
-from e2mc.training.distributed import (
-    Place,
-    find_place,
-    from_rank_zero,
-    on_any_rank,
-    process_group,
-)
+from e2mc.training.distributed import Place, find_place, from_rank_zero, on_any_rank
+from e2mc.training.process_group import patience, process_group
 
 SAVE_SECONDS = 300.0
 """Time between two states: what a kill may cost."""
+
+STANDARD_ERROR = 2
+"""The file descriptor: `sys.stderr` may be something without one."""
 
 
 class Resumable(Protocol):
@@ -74,12 +73,31 @@ def session(folder: Path) -> Iterator[Session]:
     place = find_place()
     lock = files.run_lock(folder) if place.rank == 0 else nullcontext()
     with (
+        _watched(),
         files.stop_signals() as stop,
         process_group(place),
         lock,
         ThreadPoolExecutor(max_workers=1) as writer,
     ):
         yield Session(place, stop, writer)
+
+
+@contextmanager
+def _watched() -> Iterator[None]:
+    show_life()
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def show_life() -> None:
+    """Put off the end of this process, which a hang would otherwise keep, with its GPU, for ever.
+
+    After `patience` seconds in which nobody calls this, the stacks of all threads are printed and
+    the process ends with status 1. A thread outside Python does so, whatever Python waits for.
+    """
+    faulthandler.dump_traceback_later(patience(), exit=True, file=STANDARD_ERROR)
 
 
 class Batch(NamedTuple):
@@ -163,6 +181,7 @@ class States:
                 before that could not.
             Interrupted: SIGUSR2 or SIGTERM came to one of the processes; the state is saved.
         """
+        show_life()
         due = run.step == last or time.perf_counter() - self.saved >= SAVE_SECONDS
         stopping, due = on_any_rank((self.here.stop.is_set(), due), self.here.place)
         if stopping or due:
