@@ -43,7 +43,7 @@ class TrainingViews:
         rank: of this process.
         world_size: number of processes; each gets `batch_size / world_size` images per step.
         drop_last: leave out the last, partial step (official SwAV and SimSiam); by default it
-            is kept (official VICReg, and every evaluation).
+            is kept (official VICReg, and every evaluation) unless it has one image.
         indices: train on these images only.
         skip_corrupt: let the next sound image of `image_set` stand in for a corrupt one, and say
             so; by default a corrupt image is an error.

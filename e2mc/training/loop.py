@@ -121,7 +121,7 @@ def _train(
             run.history.end_epoch(rate)
         if progress is not None:
             progress.update(run.step, len(run.history.rows), loss)
-        if events is not None:
+        if events is not None and values:
             events.add(run.step, values, rate)
         states.between_steps(run, last)
 

@@ -31,6 +31,7 @@ class Run:
         scaler: of float16 gradients; does nothing otherwise.
         history: averages per epoch.
         step: steps done.
+        skipped: how many steps the scaler has skipped in a row, up to now.
         processes: how many it ran on, one number per change.
     """
 
@@ -41,6 +42,7 @@ class Run:
     scaler: torch.amp.GradScaler
     history: History = field(default_factory=History)
     step: int = 0
+    skipped: int = 0
     processes: list[int] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
@@ -51,6 +53,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "history": self.history.state_dict(),
+            "skipped": self.skipped,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -62,6 +65,7 @@ class Run:
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         self.history.load_state_dict(state["history"])
+        self.skipped = state["skipped"]
 
 
 def build_run(settings: TrainSettings, start: Path | None, place: Place) -> Run:

@@ -66,6 +66,14 @@ def test_history_and_metrics(images, tmp_path):
     assert (progress["status"], progress["step"], progress["epoch"]) == ("finished", 9, 3)
 
 
+def test_a_last_batch_of_one_image_is_left_out_and_the_plan_says_so(images, tmp_path, capsys):
+    train(tiny_settings(images, criterion=CRITERION, batch_size=23), tmp_path)
+    said = [line.split("  ")[1:] for line in capsys.readouterr().out.splitlines()]
+    assert ["left out of an epoch", "1 images"] in [[w.strip() for w in line if w] for line in said]
+    progress = json.loads((tmp_path / "state/progress.json").read_text())
+    assert (progress["step"], progress["epoch"]) == (3, 3)
+
+
 def test_two_runs_give_the_same_weights_and_another_seed_others(images, tmp_path):
     settings = tiny_settings(images, "swav")
     first = train(settings, tmp_path / "1")
