@@ -6,10 +6,17 @@ from numpy.typing import NDArray
 from e2mc.data.draws import ORDER, hashed, stream
 from e2mc.errors import E2MCError
 
+LEAST_IMAGES = 2
+"""A last step with fewer is left out: one image has no variance, in a loss or in BatchNorm.
+
+The official scripts that keep the last step (VICReg, all evaluations) never meet that case.
+"""
+
 
 def steps_per_epoch(images: int, batch_size: int, drop_last: bool = False) -> int:
     """Steps of one epoch; `batch_size` counts the images of all processes."""
-    return images // batch_size if drop_last else -(-images // batch_size)
+    full, rest = divmod(images, batch_size)
+    return full + (not drop_last and rest >= LEAST_IMAGES)
 
 
 def epoch_batches(
@@ -35,7 +42,8 @@ def epoch_batches(
         epoch: counted from the beginning of training.
         rank: of this process.
         world_size: number of processes.
-        drop_last: leave out the last, partial step; by default it is kept.
+        drop_last: leave out the last, partial step; by default it is kept, if it has at least
+            `LEAST_IMAGES`.
 
     Raises:
         E2MCError: the batch cannot be shared equally, or not even one step is full.

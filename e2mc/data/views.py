@@ -43,7 +43,7 @@ class TrainingViews:
         rank: of this process.
         world_size: number of processes; each gets `batch_size / world_size` images per step.
         drop_last: leave out the last, partial step (official SwAV and SimSiam); by default it
-            is kept (official VICReg, and every evaluation).
+            is kept (official VICReg, and every evaluation) unless it has one image.
         indices: train on these images only.
         skip_corrupt: let the next decodable image of `image_set` stand in for a corrupt one, and
             say so; by default a corrupt image is an error.
@@ -78,6 +78,11 @@ class TrainingViews:
         self.pipeline, self.skip_corrupt = views.pipeline, skip_corrupt
         self.corrupt = 0
         self._told: set[int] = set()
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return steps_per_epoch(len(self.indices), self.batch_size, self.drop_last)
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[list[Tensor], Tensor]]:
         """Steps of one epoch, from `first_step` on.

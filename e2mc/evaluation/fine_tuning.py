@@ -1,10 +1,8 @@
 """Fine-tuning of a trunk and a new linear head, resumable at any step."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -17,24 +15,15 @@ from e2mc.config.fits import FineTune
 from e2mc.config.settings import FineTuneSettings
 from e2mc.data.evaluation_views import evaluation_batches
 from e2mc.data.image_set import ImageSet
-from e2mc.data.views import TrainingViews, steps_per_epoch
+from e2mc.data.views import TrainingViews
 from e2mc.evaluation.results import Epoch, refuse_diverged
 from e2mc.evaluation.schedule import epoch_rate
 from e2mc.files import digest, sha256
 from e2mc.models.backbone import build_backbone
 from e2mc.models.store import load_state, load_strict
-from e2mc.training import state as states
-from e2mc.training.distributed import (
-    Place,
-    from_rank_zero,
-    on_any_rank,
-    parallel,
-    synchronise_batch_norm,
-)
+from e2mc.training.distributed import Place, parallel, synchronise_batch_norm
 from e2mc.training.optim import LARS, build_optimizer
-
-SAVE_SECONDS = 300.0
-"""Time between two states: what a kill may cost."""
+from e2mc.training.resumable import States, remaining, show_life
 
 FACTOR = 0.2
 """What milestones multiply the rates by (SwAV's official `eval_semisup.py`)."""
@@ -42,11 +31,16 @@ FACTOR = 0.2
 
 @dataclass
 class Run:
-    """A network being fine-tuned, with all that a state must hold.
+    """A network being fine-tuned, see `e2mc.training.resumable.Resumable`.
 
     Attributes:
+        identity: hash of all that decides the outcome.
+        network: trunk and head.
+        optimizer: of both, a group each.
         sums: summed loss and number of images of the epoch under way, over all processes.
-        processes: how many it runs on.
+        processes: how many it ran on, one number per change.
+        history: finished epochs.
+        step: steps done.
         predictions: (test images,), after the last finished epoch.
     """
 
@@ -54,7 +48,7 @@ class Run:
     network: nn.Sequential
     optimizer: LARS
     sums: Tensor
-    processes: int
+    processes: list[int]
     history: list[Epoch] = field(default_factory=list)
     step: int = 0
     predictions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
@@ -62,17 +56,15 @@ class Run:
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on, as tensors and plain values."""
         return {
-            "identity": self.identity,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "sums": self.sums,
             "history": [list(epoch) for epoch in self.history],
             "predictions": self.predictions,
-            "processes": self.processes,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of the same identity; `step` is part of the state's name."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of the same identity."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.sums.copy_(state["sums"])
@@ -103,29 +95,7 @@ def build(settings: FineTuneSettings, percent: int, model: Path, classes: int, p
     fit = settings.fits[percent].model_dump()
     identity = digest([plain, percent, fit, sha256(model)])
     sums = torch.zeros(2, dtype=torch.float64, device=place.device)
-    return Run(identity, network, optimizer, sums, place.world_size)
-
-
-def resume(run: Run, folder: Path, place: Place) -> None:
-    """Go on from the newest complete state of this run, if there is one.
-
-    Raises:
-        E2MCError: it was saved by another number of processes; see
-            `e2mc.training.state.admit_processes`.
-    """
-    step, found = 0, states.load_newest_state(folder) if place.rank == 0 else None
-    if found is not None and found[1]["identity"] == run.identity:
-        states.admit_processes(folder, found[1]["processes"], run.processes)
-        step = found[0]
-    elif found is not None:
-        print(
-            f"the state in {folder} belongs to another configuration or model: starting anew",
-            flush=True,
-        )
-        states.remove_states(folder)
-    run.step = from_rank_zero(step, place)
-    if run.step:
-        run.load_state_dict(states.load_state(folder, run.step, place.device))
+    return Run(identity, network, optimizer, sums, [place.world_size])
 
 
 def _views(
@@ -164,20 +134,14 @@ def fine_tune(
     fit: FineTune,
     train: ImageSet,
     test: ImageSet,
-    folder: Path,
-    place: Place,
-    stop: Event,
+    states: States,
     done: Callable[[Tensor], None] | None,
 ) -> None:
-    """All remaining steps; states are saved, and signals heeded, between two of them.
-
-    ``done`` is called with the loss after every step.
-    """
-    views, network = _views(settings, fit, train, place), parallel(run.network, place)
-    steps, saved = steps_per_epoch(len(train), fit.batch_size), time.perf_counter()
-    for images, labels in _batches(views, run.step, steps, fit.epochs):
-        epoch = run.step // steps
-        rates = _set_rates(run.optimizer, fit, epoch)
+    """All remaining steps; ``done`` is called with the loss after each."""
+    place = states.here.place
+    data, network = _views(settings, fit, train, place), parallel(run.network, place)
+    for (images,), labels, _ in remaining(run, data, fit.epochs):
+        rates = _set_rates(run.optimizer, fit, run.step // data.steps)
         network.train()
         loss = F.cross_entropy(network(images), labels)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -185,27 +149,11 @@ def fine_tune(
         run.optimizer.zero_grad()
         run.sums += _over_processes(loss.detach(), len(images), place)
         run.step += 1
-        if run.step % steps == 0:
+        if run.step % data.steps == 0:
             _end_epoch(run, settings, test, place, rates[0])
         if done is not None:
             done(loss)
-        due = time.perf_counter() - saved >= SAVE_SECONDS or run.step == steps * fit.epochs
-        stopping, due = on_any_rank((stop.is_set(), due), place)
-        if (stopping or due) and place.rank == 0:
-            states.save_state(folder, run.step, run.state_dict())
-        if due:
-            saved = time.perf_counter()
-        if stopping:
-            print(f"stopped after step {run.step}; start again to go on", flush=True)
-            raise states.Interrupted
-
-
-def _batches(
-    views: TrainingViews, first: int, steps: int, epochs: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    for epoch in range(first // steps, epochs):
-        for (images,), labels in views.epoch(epoch, max(first - epoch * steps, 0)):
-            yield images.contiguous(memory_format=torch.channels_last), labels
+        states.between_steps(run, last=data.steps * fit.epochs)
 
 
 def _set_rates(optimizer: LARS, fit: FineTune, epoch: int) -> list[float]:
@@ -266,6 +214,7 @@ def _classify(
         logits = network(images.contiguous(memory_format=torch.channels_last))
         found[at : at + len(images)] = logits.argmax(dim=1)
         at += len(images)
+        show_life()
     if place.world_size > 1:
         dist.all_reduce(found)
     return found.cpu()

@@ -1,7 +1,6 @@
 """Semi-supervised evaluation: fine-tuning of the whole network on 1 and 10 % of the labels."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,14 @@ from e2mc.data.imagenet import open_imagenet
 from e2mc.data.labels import label_subset
 from e2mc.data.views import steps_per_epoch
 from e2mc.errors import E2MCError
-from e2mc.evaluation.fine_tuning import Run, build, fine_tune, resume
+from e2mc.evaluation.fine_tuning import Run, build, fine_tune
 from e2mc.evaluation.results import write_classification
 from e2mc.files import digest, sha256
 from e2mc.provenance import provenance
-from e2mc.training import state as states
-from e2mc.training.distributed import Place, find_place, process_group
+from e2mc.training.distributed import Place
 from e2mc.training.progress import Progress, reported
+from e2mc.training.resumable import States, session
+from e2mc.training.state import remove_states
 
 
 def semisup(settings: FineTuneSettings, model: Path, output: Path, state: Path) -> None:
@@ -44,24 +44,24 @@ def semisup(settings: FineTuneSettings, model: Path, output: Path, state: Path) 
             the run directory.
         Interrupted: SIGUSR2 or SIGTERM came; the state is saved.
     """
-    place = find_place()
-    lock = states.run_lock(state) if place.rank == 0 else nullcontext()
-    with lock, states.stop_signals() as stop, process_group(place):
+    with session(state) as here:
         test = open_imagenet(settings.data, "test")
         shares = {percent: _labelled(settings, percent) for percent in settings.fits}
-        with reported(_progress(settings, model, state, shares, place)) as progress:
+        with reported(_progress(settings, model, state, shares, here.place)) as progress:
             for percent, fit in settings.fits.items():
                 train = shares[percent]
-                run = build(settings, percent, model, len(train.classes), place)
-                resume(run, state / str(percent), place)
+                run = build(settings, percent, model, len(train.classes), here.place)
+                states = States(state / str(percent), here)
+                states.resume(run)
                 done = _show(progress, settings, shares, percent, run) if progress else None
-                fine_tune(run, settings, fit, train, test, state / str(percent), place, stop, done)
+                fine_tune(run, settings, fit, train, test, states, done)
                 if progress is not None:
                     folder = output / f"semisup-{percent}"
-                    _write(run, settings, model, train, test, folder, progress.cost())
+                    spent = {**progress.cost(), "processes_before": run.processes[:-1]}
+                    _write(run, settings, model, train, test, folder, spent)
             if progress is not None:
                 for percent in settings.fits:
-                    states.remove_states(state / str(percent))
+                    remove_states(state / str(percent))
                 progress.write("finished")
 
 

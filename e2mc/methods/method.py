@@ -66,6 +66,17 @@ class Method(nn.Module):
         """Parameter groups for the optimizer; frozen parameters are left out."""
         return [{"params": trainable(self)}]
 
+    def after_step(self, step: int, steps: int) -> None:
+        """Change what the optimizer does not, such as a momentum teacher; by default nothing.
+
+        Called once after each update, before a state is saved. What it changes must be in the
+        state dict.
+
+        Args:
+            step: steps done, from 1.
+            steps: steps of the whole training.
+        """
+
 
 def trainable(module: nn.Module) -> list[nn.Parameter]:
     """The parameters that are not frozen, in order."""

@@ -1,10 +1,7 @@
-"""Several processes: who am I, how do we meet, and BatchNorm over all of us."""
+"""Several processes: who am I, what do we know together, and BatchNorm over all of us."""
 
 import os
-import re
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -30,59 +27,31 @@ class Place(NamedTuple):
 
 
 def find_place() -> Place:
-    """From torchrun's environment, else from that of an srun step, else alone.
-
-    SLURM_NTASKS alone says nothing: it is set in a batch script too, where one process runs.
-    """
+    """From that of an srun step, else from torchrun's environment, else alone."""
     environment = os.environ
+    if of_srun():
+        return Place(
+            int(environment["SLURM_PROCID"]),
+            int(environment["SLURM_STEP_NUM_TASKS"]),
+            int(environment["SLURM_LOCALID"]),
+        )
     if "RANK" in environment and "WORLD_SIZE" in environment:
         return Place(
             int(environment["RANK"]),
             int(environment["WORLD_SIZE"]),
             int(environment.get("LOCAL_RANK", "0")),
         )
-    if "SLURM_STEP_NUM_TASKS" in environment:
-        return Place(
-            int(environment["SLURM_PROCID"]),
-            int(environment["SLURM_STEP_NUM_TASKS"]),
-            int(environment["SLURM_LOCALID"]),
-        )
     return Place(0, 1, 0)
 
 
-@contextmanager
-def process_group(place: Place) -> Iterator[None]:
-    """Meet the other processes, if there are any: nccl between GPUs, gloo between CPUs.
+def of_srun() -> bool:
+    """Whether srun started several of us: RANK and its kind are then somebody else's, inherited.
 
-    torchrun names the meeting point in MASTER_ADDR and MASTER_PORT. Under Slurm it is the step's
-    first node, at a port derived from the job and the step.
+    SLURM_NTASKS says nothing: it is set in a batch script too, where one process runs. torchrun,
+    of which srun may start one on each node, gives its processes places of its own.
     """
-    if place.world_size == 1:
-        yield
-        return
-    if place.device.type == "cuda":
-        torch.cuda.set_device(place.device)
-    if "MASTER_ADDR" not in os.environ:
-        nodes = os.environ.get("SLURM_STEP_NODELIST") or os.environ["SLURM_JOB_NODELIST"]
-        os.environ["MASTER_ADDR"] = first_host(nodes)
-    if "MASTER_PORT" not in os.environ:
-        job = int(os.environ["SLURM_JOB_ID"]) * 7 + int(os.environ["SLURM_STEP_ID"])
-        os.environ["MASTER_PORT"] = str(20000 + job % 20000)
-    backend = "nccl" if place.device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, rank=place.rank, world_size=place.world_size)
-    try:
-        yield
-    except BaseException as error:
-        # frames of the failed step hold DDP, which deadlocks if it is freed after its group
-        traceback.clear_frames(error.__traceback__)
-        raise
-    finally:
-        dist.destroy_process_group()
-
-
-def first_host(nodes: str) -> str:
-    """First host of a Slurm node list: ``rack[2-3]n[07,09],x1`` is ``rack2n07``."""
-    return re.sub(r"\[([^\],-]+)[^\]]*\]", r"\1", nodes).split(",")[0]
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    return tasks > 1 and "TORCHELASTIC_RUN_ID" not in os.environ
 
 
 def on_any_rank(flags: Sequence[bool], place: Place) -> list[bool]:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from e2mc.errors import E2MCError
+
 
 class History:
     """Finished epochs, and the sums of the one under way.
@@ -37,23 +39,34 @@ class History:
         """One step.
 
         Args:
-            values: scalars by column name, the same names in every step.
+            values: scalars by column name, the same names in every step; none of a step that was
+                skipped, which the means leave out.
             images: in the batch over all processes.
             corrupt: of these, in whose place others stand.
             seconds: the step took.
             waited: of these, for data.
         """
-        stacked = torch.stack([value.detach().double() for value in values.values()])
-        self.names = list(values)
-        self.sums = stacked if self.steps == 0 else self.sums + stacked
-        self.steps += 1
+        if values:
+            stacked = torch.stack([value.detach().double() for value in values.values()])
+            self.names = list(values)
+            self.sums = stacked if self.steps == 0 else self.sums + stacked
+            self.steps += 1
         self.images += images
         self.corrupt += corrupt
         self.seconds += seconds
         self.waited += waited
 
     def end_epoch(self, learning_rate: float) -> None:
-        """Close the epoch; its row holds means over its steps."""
+        """Close the epoch; its row holds means over its steps.
+
+        Raises:
+            E2MCError: all of them were skipped.
+        """
+        if self.steps == 0:
+            raise E2MCError(
+                f"epoch {len(self.rows) + 1}: the loss was finite in none of its steps. Lower the "
+                "learning rate or the criterion's weights, or use bfloat16 instead of float16."
+            )
         means = (self.sums / self.steps).tolist()
         row = {
             "epoch": len(self.rows) + 1,

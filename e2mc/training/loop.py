@@ -1,41 +1,27 @@
 """Pre-training from scratch or continued: one loop for all methods and criteria."""
 
-import os
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
-from threading import Event
 
 import torch
-from torch import Tensor
 
 from e2mc.config.settings import TrainSettings
 from e2mc.data.imagenet import open_imagenet
-from e2mc.data.views import TrainingViews, steps_per_epoch
+from e2mc.data.views import TrainingViews
 from e2mc.files import write_json, write_text
 from e2mc.methods.official import export_official
 from e2mc.models import save_model
 from e2mc.provenance import provenance
-from e2mc.training.distributed import (
-    Place,
-    find_place,
-    on_any_rank,
-    over_ranks,
-    parallel,
-    process_group,
-)
+from e2mc.training.distributed import Place, over_ranks, parallel
 from e2mc.training.optim import momentum_of, set_learning_rate
 from e2mc.training.plan import Plan, describe, make_plan
 from e2mc.training.progress import Progress, reported
-from e2mc.training.run import Run, build_run, resume, save
+from e2mc.training.resumable import States, remaining, session
+from e2mc.training.run import Run, build_run
 from e2mc.training.schedule import learning_rate
-from e2mc.training.state import Interrupted, remove_states, run_lock, stop_signals
+from e2mc.training.state import remove_states
 from e2mc.training.step import autocast, loss_of, update
 from e2mc.training.tensorboard import Events, written_events
-
-SAVE_SECONDS = 300.0
-"""Time between two states: what a kill may cost."""
 
 
 def train(
@@ -62,28 +48,19 @@ def train(
         E2MCError: unusable data or weights, a loss not finite, a directory in use, a full disk.
         Interrupted: SIGUSR2 or SIGTERM came; the state is saved.
     """
-    _set_up_torch()
-    place = find_place()
-    lock = run_lock(state) if place.rank == 0 else nullcontext()
-    with lock, stop_signals() as stop, process_group(place):
+    with session(state) as here:
+        place, states = here.place, States(state, here)
         data, run = _open_data(settings, place), build_run(settings, start, place)
-        steps = steps_per_epoch(len(data.image_set), data.batch_size, data.drop_last)
-        resume(run, state, place)
-        plan = make_plan(settings, start, len(data.image_set), steps, place)
-        with reported(_progress(settings, state, run, steps, plan, place)) as progress:
+        states.resume(run)
+        plan = make_plan(settings, start, len(data.image_set), data.steps, place)
+        with reported(_progress(settings, state, run, data.steps, plan, place)) as progress:
             with written_events(settings.tensorboard, state, run.step, place) as events:
-                _train(settings, data, run, steps, state, place, stop, progress, events)
+                _train(settings, data, run, states, progress, events)
             if progress is not None:
                 _write_metrics(settings, start, run, plan, progress, history, metrics)
                 _write_model(settings, run, output)
                 remove_states(state)
                 progress.write("finished")
-
-
-def _set_up_torch() -> None:
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)  # several trainings usually share a machine
-    torch.backends.cudnn.benchmark = True  # as all official scripts; bits repeat on CPUs only
 
 
 def _open_data(settings: TrainSettings, place: Place) -> TrainingViews:
@@ -120,49 +97,32 @@ def _train(
     settings: TrainSettings,
     data: TrainingViews,
     run: Run,
-    steps: int,
-    state: Path,
-    place: Place,
-    stop: Event,
+    states: States,
     progress: Progress | None,
     events: Events | None,
 ) -> None:
-    """All remaining steps; states are saved, and signals heeded, between two of them."""
-    training = settings.training
+    """All remaining steps."""
+    training, place, steps = settings.training, states.here.place, data.steps
+    last = training.epochs * steps
     network, precision = parallel(run.module, place), autocast(training.precision, place.device)
-    saved = last = time.perf_counter()
-    for views in _batches(data, run.step, steps, training.epochs):
-        waited = time.perf_counter() - last
+    for views, _, waited in remaining(run, data, training.epochs):
+        began = time.perf_counter()
         torch.manual_seed(run.step)  # whatever draws numbers draws the same after a resume
         rate = learning_rate(training, run.step / steps, training.epochs)
         set_learning_rate(run.optimizer, rate)
-        loss, values = loss_of(run, network, views, precision, state)
+        loss, values = loss_of(run, network, views, precision, states.folder)
         update(run, loss)
+        run.module.after_step(run.step, last)
         corrupt = over_ranks(data.corrupt, place) if data.skip_corrupt else 0
-        seconds = time.perf_counter() - last
+        seconds = waited + time.perf_counter() - began
         run.history.add(values, len(views[0]) * place.world_size, corrupt, seconds, waited)
         if run.step % steps == 0:
             run.history.end_epoch(rate)
         if progress is not None:
             progress.update(run.step, len(run.history.rows), loss)
-        if events is not None:
+        if events is not None and values:
             events.add(run.step, values, rate)
-        due = time.perf_counter() - saved >= SAVE_SECONDS
-        stopping, due = on_any_rank((stop.is_set(), due), place)
-        if stopping or due:
-            save(run, state, place)
-            saved = time.perf_counter()
-        if stopping:
-            print(f"stopped after step {run.step}; start again to go on", flush=True)
-            raise Interrupted
-        last = time.perf_counter()
-
-
-def _batches(data: TrainingViews, first: int, steps: int, epochs: int) -> Iterator[list[Tensor]]:
-    """Views of every step from ``first`` on."""
-    for epoch in range(first // steps, epochs):
-        for views, _ in data.epoch(epoch, max(first - epoch * steps, 0)):
-            yield [view.contiguous(memory_format=torch.channels_last) for view in views]
+        states.between_steps(run, last)
 
 
 def _write_metrics(

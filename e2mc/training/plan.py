@@ -38,6 +38,12 @@ def make_plan(
         "images": (images, PAPER_IMAGES),
         "epochs": (training.epochs, paper and paper.epochs),
         "steps per epoch": (steps_per_epoch, paper_steps),
+        "left out of an epoch": (
+            _left_out(images, steps_per_epoch, training.batch_size),
+            _left_out(PAPER_IMAGES, paper_steps, paper.batch_size)
+            if paper and paper_steps
+            else None,
+        ),
         "steps": (
             training.epochs * steps_per_epoch,
             paper_steps * paper.epochs if paper and paper_steps else None,
@@ -49,6 +55,10 @@ def make_plan(
         "precision": (training.precision, paper and paper.precision),
         "device": (place.device.type, "cuda"),
     }
+
+
+def _left_out(images: int, steps: int, batch_size: int) -> str:
+    return f"{max(0, images - steps * batch_size)} images"
 
 
 def _rate(training: Training) -> str:

@@ -13,25 +13,24 @@ from e2mc.errors import E2MCError
 from e2mc.files import digest, sha256
 from e2mc.methods import Method, build_method
 from e2mc.models import load_momentum, load_state, load_strict
-from e2mc.training import state as states
-from e2mc.training.distributed import Place, from_rank_zero, synchronise_batch_norm
+from e2mc.training.distributed import Place, synchronise_batch_norm
 from e2mc.training.history import History
 from e2mc.training.optim import LARS, build_optimizer, set_momentum
 
 
 @dataclass
 class Run:
-    """A model in training.
+    """A model in training, see `e2mc.training.resumable.Resumable`.
 
     Attributes:
-        identity: hash of all that decides the outcome; a state of another identity is not
-            resumed.
+        identity: hash of all that decides the outcome.
         module: method with backbone and heads.
         criterion: what is added to the base loss, if anything.
         optimizer: of the module's parameters.
         scaler: of float16 gradients; does nothing otherwise.
         history: averages per epoch.
         step: steps done.
+        skipped: how many steps the scaler has skipped in a row, up to now.
         processes: how many it ran on, one number per change.
     """
 
@@ -42,19 +41,18 @@ class Run:
     scaler: torch.amp.GradScaler
     history: History = field(default_factory=History)
     step: int = 0
+    skipped: int = 0
     processes: list[int] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on, as tensors and plain values."""
         return {
-            "identity": self.identity,
             "module": self.module.state_dict(),
             "criterion": self.criterion.state_dict() if self.criterion is not None else {},
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "history": self.history.state_dict(),
-            "step": self.step,
-            "processes": self.processes,
+            "skipped": self.skipped,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -66,9 +64,7 @@ class Run:
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         self.history.load_state_dict(state["history"])
-        self.step = state["step"]
-        before = state["processes"]
-        self.processes = before + [now for now in self.processes if now != before[-1]]
+        self.skipped = state["skipped"]
 
 
 def build_run(settings: TrainSettings, start: Path | None, place: Place) -> Run:
@@ -130,36 +126,3 @@ def _refuse_wrong_gradients(settings: TrainSettings, least: int) -> None:
 
 def _identity(settings: TrainSettings, start: Path | None) -> str:
     return digest([settings.model_dump(mode="json"), sha256(start) if start is not None else None])
-
-
-def save(run: Run, folder: Path, place: Place) -> None:
-    """Write the run's state; one process writes for all, whose states are equal."""
-    if place.rank == 0:
-        states.save_state(folder, run.step, run.state_dict())
-
-
-def resume(run: Run, folder: Path, place: Place) -> None:
-    """Go on from the newest complete state of this run, if there is one.
-
-    Raises:
-        E2MCError: the state was saved by another number of processes; see
-            `e2mc.training.state.admit_processes`.
-    """
-    newest = _newest_step(run, folder, place) if place.rank == 0 else 0
-    step = from_rank_zero(newest, place)
-    if step > 0:
-        run.load_state_dict(states.load_state(folder, step, place.device))
-
-
-def _newest_step(run: Run, folder: Path, place: Place) -> int:
-    """Step of the newest state that this run can go on from; 0: none."""
-    found = states.load_newest_state(folder)
-    if found is None:
-        return 0
-    step, state = found
-    if state["identity"] != run.identity:
-        print(f"the state in {folder} belongs to another configuration: starting anew", flush=True)
-        states.remove_states(folder)
-        return 0
-    states.admit_processes(folder, state["processes"][-1], place.world_size)
-    return step

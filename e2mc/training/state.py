@@ -5,6 +5,7 @@ A state is two files: ``step-<n>.pt`` and then, as the mark that it is complete,
 never taken for a state, and damage that happens later is noticed.
 """
 
+import hashlib
 import os
 import signal
 import sys
@@ -13,9 +14,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
+from torch import Tensor
 
 from e2mc.errors import INTERRUPTED_STATUS, E2MCError
 from e2mc.files import atomic_write, sha256, write_text
@@ -63,8 +65,7 @@ def save_state(folder: Path, step: int, payload: Mapping[str, Any]) -> None:
     if path in _complete(folder):
         return
     with atomic_write(path) as temporary:
-        _save(payload, temporary)
-        checksum = sha256(temporary)
+        checksum = _save(payload, temporary)
     write_text(path.with_suffix(".sha256"), checksum + "\n")
     kept = _complete(folder)[:KEPT]
     # a killed process leaves unmarked states and temporary files, each as large as a state
@@ -73,15 +74,46 @@ def save_state(folder: Path, step: int, payload: Mapping[str, Any]) -> None:
             file.unlink()
 
 
-def _save(payload: Mapping[str, Any], path: Path) -> None:
-    """torch.save whose failed writes are OSError, as everywhere else, not RuntimeError."""
+def _save(payload: Mapping[str, Any], path: Path) -> str:
+    """torch.save whose failed writes are OSError, as everywhere else, not RuntimeError.
+
+    Returns:
+        The file's sha256.
+    """
     with path.open("wb") as stream:
+        hashing = _Hashing(stream)
         try:
-            torch.save(dict(payload), stream)
+            torch.save(dict(payload), hashing)  # type: ignore[arg-type]
         except RuntimeError as error:
             # the zip writer hides the OSError of a full disk behind its own failure to finish
             cause = error.__context__
             raise (cause if isinstance(cause, OSError) else error) from None
+    return hashing.sha256.hexdigest()
+
+
+class _Hashing:
+    """A stream to be written from its beginning to its end, hashed on the way."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.sha256 = stream, hashlib.sha256()
+
+    def write(self, content: bytes) -> int:
+        self.sha256.update(content)
+        return self.stream.write(content)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def snapshot(value: Any) -> Any:
+    """A copy, on the CPU, of tensors and plain values that a running training goes on changing."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: snapshot(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [snapshot(item) for item in value]
+    return value
 
 
 def load_newest_state(

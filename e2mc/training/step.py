@@ -1,5 +1,6 @@
 """One step: the loss of a batch with its scalars, and the update."""
 
+import math
 from pathlib import Path
 
 import torch
@@ -7,6 +8,12 @@ from torch import Tensor, nn
 
 from e2mc.errors import E2MCError
 from e2mc.training.run import Run
+
+MOST_SKIPPED = 10
+"""Steps in a row that may be skipped because a number of float16 was too large.
+
+The scale then falls from 65536 to 64; the official scripts know no limit.
+"""
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
@@ -24,7 +31,9 @@ def loss_of(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss with gradient, and the scalars of the history.
 
-    All processes see the same loss, so that all of them stop when it is not finite.
+    All processes see the same loss, so that all of them stop when it is not finite. With float16
+    and its scaler such a step is skipped, as by the official scripts, up to `MOST_SKIPPED` times
+    in a row: the loss returned then has no finite gradient, and there are no scalars.
 
     Args:
         run: model and criterion.
@@ -51,6 +60,9 @@ def loss_of(
     except ValueError as error:
         shown_terms = {"base loss": made.loss, **values}
         found = ", ".join(f"{name} {value.item():.4g}" for name, value in shown_terms.items())
+        if run.scaler.is_enabled() and run.skipped < MOST_SKIPPED:
+            print(f"step {run.step + 1} is skipped: {error}; {found}", flush=True)
+            return made.loss * math.inf, {}
         raise E2MCError(
             f"step {run.step + 1}: {error}; {found}. Lower the learning rate or the criterion's "
             f"weights, or use bfloat16 instead of float16. States saved before it are in {state}."
@@ -59,9 +71,22 @@ def loss_of(
 
 
 def update(run: Run, loss: Tensor) -> None:
-    """Backward pass and optimizer: the run has done one more step."""
+    """Backward pass and optimizer: the run has done one more step.
+
+    The scaler skips a step whose gradient is not finite, and lowers its scale.
+
+    Raises:
+        E2MCError: that happened in more than `MOST_SKIPPED` steps in a row.
+    """
+    scale = run.scaler.get_scale()
     run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     run.scaler.step(run.optimizer)
     run.scaler.update()
     run.optimizer.zero_grad()
     run.step += 1
+    run.skipped = run.skipped + 1 if run.scaler.get_scale() < scale else 0
+    if run.skipped > MOST_SKIPPED:
+        raise E2MCError(
+            f"step {run.step}: in {run.skipped} steps in a row the gradient was not finite. Lower "
+            "the learning rate or the criterion's weights, or use bfloat16 instead of float16."
+        )

@@ -32,6 +32,15 @@ def test_last_partial_batch(drop_last: bool, sizes: list[int]) -> None:
     assert steps_per_epoch(23, 10, drop_last) == len(sizes)
 
 
+@pytest.mark.parametrize(("images", "sizes"), [(20, [10, 10]), (21, [10, 10]), (22, [10, 10, 2])])
+def test_a_last_batch_of_one_image_is_left_out(images: int, sizes: list[int]) -> None:
+    assert [len(batch) for batch in epoch_batches(INDICES[:images], 10, 0, 0)] == sizes
+    for rank in range(2):
+        halves = epoch_batches(INDICES[:images], 10, 0, 0, rank=rank, world_size=2)
+        assert [2 * len(batch) for batch in halves] == sizes
+    assert steps_per_epoch(images, 10) == len(sizes)
+
+
 def test_ranks_share_the_steps_of_a_single_process() -> None:
     alone = epoch_batches(INDICES, 8, 4, 9)
     ranks = [epoch_batches(INDICES, 8, 4, 9, rank=rank, world_size=2) for rank in (0, 1)]

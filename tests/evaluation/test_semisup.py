@@ -21,6 +21,7 @@ from e2mc.evaluation import fine_tuning
 from e2mc.evaluation import semisup as stage
 from e2mc.evaluation.semisup import semisup
 from e2mc.models import build_backbone
+from e2mc.training import resumable
 from tests.evaluation.tiny_semisup import BACKBONE, STD, settings, write_data
 
 
@@ -132,7 +133,7 @@ def test_equals_the_plain_loop(root, tmp_path, weights):
 def test_killed_and_resumed_is_bit_identical(root, tmp_path, monkeypatch, weights, steps):
     chosen, model = settings(root), root / "model.safetensors"
     semisup(chosen, model, tmp_path / "whole", tmp_path / "a")
-    monkeypatch.setattr(fine_tuning, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(resumable, "SAVE_SECONDS", 0.0)
     done, original = [], fine_tuning.F.cross_entropy
 
     def killed(*arguments):
@@ -151,7 +152,7 @@ def test_killed_and_resumed_is_bit_identical(root, tmp_path, monkeypatch, weight
         return original(*arguments)
 
     monkeypatch.setattr(fine_tuning.F, "cross_entropy", counted)
-    monkeypatch.setattr(fine_tuning, "SAVE_SECONDS", 300.0)
+    monkeypatch.setattr(resumable, "SAVE_SECONDS", 300.0)
     semisup(chosen, model, tmp_path / "cut", tmp_path / "b")
     assert len(done) == 8 + 12 - steps, "no step is done twice"
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
@@ -210,7 +211,7 @@ def test_two_processes_do_what_one_does_where_batch_norm_is_synchronised(
 def test_a_state_of_other_settings_is_not_used(root, tmp_path, monkeypatch, capsys):
     model = root / "model.safetensors"
     semisup(settings(root, seed=7), model, tmp_path / "whole", tmp_path / "a")
-    monkeypatch.setattr(fine_tuning, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(resumable, "SAVE_SECONDS", 0.0)
     original = fine_tuning.F.cross_entropy
     left = iter([1, 1])
 

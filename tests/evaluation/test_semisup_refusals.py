@@ -15,7 +15,8 @@ from e2mc.evaluation.semisup import semisup
 from e2mc.methods import build_method
 from e2mc.models import save_model
 from e2mc.training.distributed import Place
-from e2mc.training.state import run_lock, save_state
+from e2mc.training.resumable import States, session
+from e2mc.training.state import run_lock
 from tests.evaluation.tiny_semisup import BACKBONE, STD, settings, write_data
 
 
@@ -28,15 +29,18 @@ def test_another_number_of_processes_is_refused_unless_asked_for(
     root, tmp_path, monkeypatch, capsys
 ):
     chosen, model = settings(root), root / "model.safetensors"
-    run = fine_tuning.build(chosen, 1, model, 2, Place(0, 2, 0))
-    save_state(tmp_path / "1", 3, run.state_dict())
+    pair = fine_tuning.build(chosen, 1, model, 2, Place(0, 2, 0))
     alone = fine_tuning.build(chosen, 1, model, 2, Place(0, 1, 0))
-    with pytest.raises(E2MCError, match=r"saved by 2 process\(es\), this run has 1.*delete"):
-        fine_tuning.resume(alone, tmp_path / "1", Place(0, 1, 0))
-    assert alone.step == 0
-    monkeypatch.setenv("E2MC_ANY_PROCESSES", "1")
-    fine_tuning.resume(alone, tmp_path / "1", Place(0, 1, 0))
-    assert alone.step == 3
+    with session(tmp_path) as here:
+        states = States(tmp_path / "1", here)
+        pair.step = 3
+        states.between_steps(pair, last=3)
+        with pytest.raises(E2MCError, match=r"saved by 2 process\(es\), this run has 1.*delete"):
+            states.resume(alone)
+        assert alone.step == 0
+        monkeypatch.setenv("E2MC_ANY_PROCESSES", "1")
+        states.resume(alone)
+    assert (alone.step, alone.processes) == (3, [2, 1])
     assert "WARNING" in capsys.readouterr().err
 
 

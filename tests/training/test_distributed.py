@@ -11,13 +11,12 @@ from e2mc.models import load_state
 from e2mc.training.distributed import (
     Place,
     find_place,
-    first_host,
     on_any_rank,
     parallel,
-    process_group,
     synchronise_batch_norm,
 )
 from e2mc.training.optim import build_optimizer
+from e2mc.training.process_group import first_host, process_group
 from e2mc.training.run import build_run
 from e2mc.training.step import loss_of
 from tests.training.tiny import RESULTS, in_children, join, tiny_settings, train
@@ -100,7 +99,9 @@ def test_batch_norm_over_unequal_shares(tmp_path):
 
 
 def clear(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -124,6 +125,26 @@ def test_place_in_a_slurm_step(monkeypatch):
     for name, value in step.items():
         monkeypatch.setenv(name, value)
     assert find_place() == Place(3, 4, 1)
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1"}.items():  # inherited
+        monkeypatch.setenv(name, value)
+    assert find_place() == Place(3, 4, 1)
+
+
+def test_place_under_torchrun_that_srun_started_on_two_nodes(monkeypatch):
+    clear(monkeypatch)
+    step = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "0"}
+    own = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "TORCHELASTIC_RUN_ID": "none"}
+    for name, value in (step | own).items():
+        monkeypatch.setenv(name, value)
+    assert find_place() == Place(5, 8, 1)
+
+
+def test_place_of_a_launcher_in_an_interactive_step(monkeypatch):
+    clear(monkeypatch)
+    step = {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    for name, value in (step | {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}).items():
+        monkeypatch.setenv(name, value)
+    assert find_place() == Place(1, 2, 1)
 
 
 @pytest.mark.parametrize(

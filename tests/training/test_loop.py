@@ -12,7 +12,7 @@ from e2mc.config.experiment import Images
 from e2mc.errors import E2MCError
 from e2mc.methods.official import import_checkpoint
 from e2mc.models import load_momentum, load_state
-from e2mc.training import loop
+from e2mc.training import loop, resumable
 from e2mc.training.distributed import Place
 from e2mc.training.optim import momentum_of
 from e2mc.training.run import build_run
@@ -64,6 +64,14 @@ def test_history_and_metrics(images, tmp_path):
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["progress.json"]
     progress = json.loads((tmp_path / "state/progress.json").read_text())
     assert (progress["status"], progress["step"], progress["epoch"]) == ("finished", 9, 3)
+
+
+def test_a_last_batch_of_one_image_is_left_out_and_the_plan_says_so(images, tmp_path, capsys):
+    train(tiny_settings(images, criterion=CRITERION, batch_size=23), tmp_path)
+    said = [line.split("  ")[1:] for line in capsys.readouterr().out.splitlines()]
+    assert ["left out of an epoch", "1 images"] in [[w.strip() for w in line if w] for line in said]
+    progress = json.loads((tmp_path / "state/progress.json").read_text())
+    assert (progress["step"], progress["epoch"]) == (3, 3)
 
 
 def test_two_runs_give_the_same_weights_and_another_seed_others(images, tmp_path):
@@ -165,7 +173,7 @@ def test_weights_of_another_shape_are_refused(images, tmp_path):
 
 @pytest.mark.parametrize("criterion", [None, CRITERION], ids=["base loss", "criterion"])
 def test_a_loss_that_is_not_finite_names_step_and_terms(images, tmp_path, monkeypatch, criterion):
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(resumable, "SAVE_SECONDS", 0.0)
     settings = tiny_settings(images, "simsiam", criterion, learning_rate=1e30)
     with pytest.raises(E2MCError, match=r"step \d: .*base loss .*simsiam_loss nan.*learning rate"):
         train(settings, tmp_path)

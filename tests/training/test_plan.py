@@ -35,6 +35,7 @@ def test_differences_stand_beside_the_papers_values():
     assert lines["effective batch"] == "128  (paper: 512)"
     assert lines["effective learning rate"] == "0.3 constant  (paper: 0.006 constant)"
     assert lines["steps per epoch"] == "8  (paper: 2503)"
+    assert lines["left out of an epoch"] == "0 images  (as the paper)"
     assert lines["epochs"] == "10  (as the paper)"
     assert lines["criterion"] == "none  (as the paper)"
     assert lines["precision"] == "bfloat16  (paper: float16)"

@@ -22,9 +22,9 @@ from e2mc.config.settings import TrainSettings
 from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.models import load_state
-from e2mc.training import loop
 from e2mc.training.distributed import Place
-from e2mc.training.run import build_run, resume, save
+from e2mc.training.resumable import States, session
+from e2mc.training.run import build_run
 from e2mc.training.state import INTERRUPTED_STATUS, Interrupted, load_newest_state
 from tests.training import tiny
 from tests.training.tiny import CRITERION, RESULTS, in_children, join, tiny_settings, train
@@ -42,11 +42,6 @@ def assert_same(first: Path, second: Path) -> None:
 def losses(folder: Path) -> list[str]:
     lines = (folder / "history.csv").read_text().splitlines()
     return [line.rsplit(",", 2)[0] for line in lines]  # not the two that measure time
-
-
-@pytest.fixture
-def save_every_step(monkeypatch):
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
 
 
 def newest_step(folder: Path) -> int:
@@ -123,17 +118,14 @@ def test_signal_to_one_of_two_processes_stops_both(images, tmp_path, save_every_
     assert load_newest_state(tmp_path / "state")[0] < 600
 
 
-def test_stopped_at_a_step_and_resumed(images, tmp_path, monkeypatch):
+def test_stopped_at_a_step_and_resumed(images, tmp_path, warn_after):
     settings = tiny_settings(images, criterion=CRITERION)
     train(settings, tmp_path / "undisturbed")
-    asked = loop.on_any_rank
-    steps = iter(range(1, 100))
-    monkeypatch.setattr(
-        loop, "on_any_rank", lambda flags, place: (next(steps) in (2, 3, 6), asked(flags, place)[1])
-    )
-    for _ in range(3):
+    warn_after(2, 3, 6)
+    for step in (2, 3, 6):
         with pytest.raises(Interrupted):
             train(settings, tmp_path / "stopped")
+        assert newest_step(tmp_path / "stopped") == step
     train(settings, tmp_path / "stopped")
     assert_same(tmp_path / "undisturbed" / RESULTS[0], tmp_path / "stopped" / RESULTS[0])
     assert '"restarts": 3' in (tmp_path / "stopped/metrics.json").read_text()
@@ -160,15 +152,15 @@ def test_full_disk_then_space_again(images, tmp_path, monkeypatch, save_every_st
     assert losses(tmp_path / "undisturbed") == losses(tmp_path / "full")
 
 
-def test_a_damaged_newest_state_costs_steps_but_not_bits(images, tmp_path, monkeypatch, capsys):
+def test_a_damaged_newest_state_costs_steps_but_not_bits(
+    images, tmp_path, save_every_step, warn_after, capsys
+):
     settings = tiny_settings(images)
     train(settings, tmp_path / "undisturbed")
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
-    steps = iter(range(1, 100))
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "on_any_rank", lambda flags, place: (next(steps) == 5, flags[1]))
-        with pytest.raises(Interrupted):
-            train(settings, tmp_path / "damaged")
+    warn_after(5)
+    with pytest.raises(Interrupted):
+        train(settings, tmp_path / "damaged")
+    warn_after()
     newest = tmp_path / "damaged/state/step-000000000005.pt"
     newest.write_bytes(newest.read_bytes()[:-100])
     train(settings, tmp_path / "damaged")
@@ -231,30 +223,32 @@ def test_a_run_that_met_a_corrupt_image_goes_on_once_told_to_skip(
 
 
 def test_state_of_another_configuration_is_not_resumed(images, tmp_path, capsys):
-    place = Place(0, 1, 0)
-    run = build_run(tiny_settings(images), None, place)
-    run.step = 5
-    save(run, tmp_path, place)
-    same = build_run(tiny_settings(images).model_copy(update={"workers": 2}), None, place)
-    resume(same, tmp_path, place)
-    assert same.step == 5
-    other = build_run(tiny_settings(images, learning_rate=0.1), None, place)
-    resume(other, tmp_path, place)
-    assert other.step == 0
+    run, same, other = (
+        build_run(settings, None, Place(0, 1, 0))
+        for settings in (
+            tiny_settings(images),
+            tiny_settings(images).model_copy(update={"workers": 2}),
+            tiny_settings(images, learning_rate=0.1),
+        )
+    )
+    with session(tmp_path) as here:
+        run.step = 5
+        States(tmp_path, here).between_steps(run, last=5)
+        for resumed, step in ((same, 5), (other, 0)):
+            States(tmp_path, here).resume(resumed)
+            assert resumed.step == step
     assert "another configuration" in capsys.readouterr().out
     assert load_newest_state(tmp_path) is None
 
 
 def test_another_number_of_processes_is_refused_unless_asked_for(
-    images, tmp_path, monkeypatch, capfd
+    images, tmp_path, monkeypatch, warn_after, capfd
 ):
     settings = tiny_settings(images, "simsiam", COVARIANCE, epochs=2, learning_rate=0.01)
     train(settings, tmp_path / "undisturbed")
-    steps = iter(range(1, 100))
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "on_any_rank", lambda flags, place: (next(steps) == 2, flags[1]))
-        moved = in_children(train, settings, tmp_path / "moved", processes=2)
-        join(moved, status=INTERRUPTED_STATUS)
+    warn_after(2)
+    moved = in_children(train, settings, tmp_path / "moved", processes=2)
+    join(moved, status=INTERRUPTED_STATUS)
     with pytest.raises(E2MCError, match=r"saved by 2 process\(es\), this run has 1.*=1 in the env"):
         train(settings, tmp_path / "moved")
     monkeypatch.setenv("E2MC_ANY_PROCESSES", "1")
