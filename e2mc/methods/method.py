@@ -77,6 +77,10 @@ class Method(nn.Module):
             steps: steps of the whole training.
         """
 
+    def official_groups(self) -> list[list[str]]:
+        """Names of the parameters in the groups of the official optimizer, frozen ones included."""
+        return [[name for name, _ in self.named_parameters()]]
+
 
 def trainable(module: nn.Module) -> list[nn.Parameter]:
     """The parameters that are not frozen, in order."""

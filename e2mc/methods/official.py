@@ -68,10 +68,12 @@ def _renamed(weights: Mapping[str, Tensor], module: Method, source: Path) -> dic
 
 
 def _momentum(content: Mapping[str, Any], module: Method, source: Path) -> dict[str, Tensor]:
-    """LARS momentum by our parameter names, which come in the order of the official ones."""
+    """LARS momentum by our parameter names, in the order of the official optimizer."""
     key = module.layout.momentum
     remedy = f"set `methods.{module.name}.restore_momentum: false` to start from zero momentum"
-    expected = {MOMENTUM + name: tensor for name, tensor in module.named_parameters()}
+    parameters = dict(module.named_parameters())
+    names = [name for group in module.official_groups() for name in group]
+    expected = {MOMENTUM + name: parameters[name] for name in names}
     try:
         optimizer = content["optimizer"]
         order = [index for group in optimizer["param_groups"] for index in group["params"]]
@@ -153,12 +155,16 @@ def export_official(
 
 
 def _optimizer(module: Method, momentum: Mapping[str, Tensor]) -> dict[str, Any]:
-    """An optimizer's state dict: buffers by the parameter's index, and one group."""
-    parameters = [name for name, _ in module.named_parameters()]
+    """An optimizer's state dict: buffers by the parameter's index, and the groups."""
+    groups = module.official_groups()
+    names = [name for group in groups for name in group]
     state = {
         index: {module.layout.momentum: momentum[name].detach().cpu().contiguous()}
-        for index, name in enumerate(parameters)
+        for index, name in enumerate(names)
         if name in momentum
     }
-    group = {**module.layout.group, "params": list(range(len(parameters)))}
-    return {"state": state, "param_groups": [group]}
+    indices = iter(range(len(names)))
+    described = [
+        {**module.layout.group, "params": [next(indices) for _ in group]} for group in groups
+    ]
+    return {"state": state, "param_groups": described}

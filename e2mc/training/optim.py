@@ -151,12 +151,13 @@ def build_optimizer(
 
     Args:
         groups: parameter groups; one that brings its own ``lr`` keeps it whatever the schedule
-            says (SimSiam's predictor, official `--fix-pred-lr`).
+            says (SimSiam's predictor, official `--fix-pred-lr`), one with a ``relative_rate``
+            follows the schedule at that multiple of it.
         optimizer: rule and constants.
         learning_rate: effective rate of the other groups.
     """
     return LARS(
-        [{**group, "fixed_rate": "lr" in group} for group in groups],
+        [{"relative_rate": 1.0, **group, "fixed_rate": "lr" in group} for group in groups],
         lr=learning_rate,
         momentum=optimizer.momentum,
         weight_decay=optimizer.weight_decay,
@@ -166,10 +167,10 @@ def build_optimizer(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Give every group that follows the schedule this rate."""
+    """Give every group that follows the schedule this rate, or its multiple of it."""
     for group in optimizer.param_groups:
         if not group["fixed_rate"]:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["relative_rate"]
 
 
 def momentum_of(optimizer: LARS, module: nn.Module) -> dict[str, Tensor]:

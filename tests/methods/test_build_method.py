@@ -1,7 +1,17 @@
 import pytest
 import torch
 
-from e2mc.config.methods import ER, MI, Backbone, Recipe, SimSiam, SwAV, Training, VICReg
+from e2mc.config.methods import (
+    ER,
+    MI,
+    Backbone,
+    BarlowTwins,
+    Recipe,
+    SimSiam,
+    SwAV,
+    Training,
+    VICReg,
+)
 from e2mc.criteria import EntropyReconstruction, MutualInformation
 from e2mc.methods import build_method
 
@@ -12,6 +22,7 @@ RECIPES: dict[str, Recipe] = {
     "simsiam": SimSiam(projector=12, predictor=6),
     "er": ER(projector=(12, 12, 10)),
     "mi": MI(projector=(12, 12, 10)),
+    "barlow_twins": BarlowTwins(projector=(12, 12, 10)),
 }
 
 

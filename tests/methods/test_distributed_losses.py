@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from e2mc.config import methods as recipes
 from e2mc.config.methods import Backbone
+from e2mc.methods.barlow_twins import barlow_twins_loss
 from e2mc.methods.simsiam import simsiam_loss
 from e2mc.methods.swav import SwAV, sinkhorn, swav_loss
 from e2mc.methods.vicreg import vicreg_loss
@@ -20,6 +21,7 @@ from e2mc.methods.vicreg import vicreg_loss
 LOSSES: dict[str, Callable[[list[Tensor]], Tensor]] = {
     "vicreg": lambda z: vicreg_loss(z[0], z[1]),
     "swav": lambda z: swav_loss([view.tanh() for view in z]),
+    "barlow_twins": lambda z: barlow_twins_loss(z[0], z[1]),
     "simsiam": lambda z: simsiam_loss(z[0], z[1], z[2], z[3]),
 }
 BATCHES = 4

@@ -51,7 +51,7 @@ def _three_steps(images: Path, method: str, place: Place) -> dict[str, object]:
     return {"loss": loss.detach(), "weights": run.module.state_dict()}
 
 
-@pytest.mark.parametrize("method", ["vicreg", "swav", "simsiam"])
+@pytest.mark.parametrize("method", ["vicreg", "swav", "simsiam", "barlow_twins"])
 def test_two_processes_do_what_one_does(images, tmp_path, method):
     join(in_children(three_steps_in_float64, images, method, tmp_path / "one", processes=1))
     join(in_children(three_steps_in_float64, images, method, tmp_path / "two", processes=2))

@@ -157,6 +157,17 @@ def test_a_group_with_its_own_rate_ignores_the_schedule():
     assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.1]
 
 
+def test_a_group_with_a_relative_rate_follows_the_schedule_at_a_multiple():
+    weight, bias = make_parameters()[0], make_parameters()[2]
+    groups = [{"params": [weight]}, {"params": [bias], "relative_rate": 0.024}]
+    optimizer = build_optimizer(groups, Optimizer(rule="sgd", momentum=0.0), 0.2)
+    for rate in (0.2, 0.1):
+        before, bias.grad = bias.detach().clone(), torch.ones_like(bias)
+        set_learning_rate(optimizer, rate)
+        optimizer.step()
+        torch.testing.assert_close(before - bias.detach(), torch.full_like(bias, 0.024 * rate))
+
+
 def test_momentum_travels_by_name():
     module = nn.Linear(3, 2)
     optimizer = LARS(module.parameters(), lr=0.1)

@@ -14,7 +14,17 @@ from PIL import Image
 
 from e2mc.config.criteria import E2MC, Criterion
 from e2mc.config.experiment import Images
-from e2mc.config.methods import ER, MI, Backbone, SimSiam, SwAV, Training, VICReg, Views
+from e2mc.config.methods import (
+    ER,
+    MI,
+    Backbone,
+    BarlowTwins,
+    SimSiam,
+    SwAV,
+    Training,
+    VICReg,
+    Views,
+)
 from e2mc.config.settings import ImageNetSettings, TrainSettings
 from e2mc.training import loop
 
@@ -30,6 +40,7 @@ RECIPES = {
     ),
     "simsiam": SimSiam(projector=16, predictor=8, views=VIEWS),
     "er": ER(projector=(16, 16, 16), views=VIEWS),
+    "barlow_twins": BarlowTwins(projector=(16, 16, 16), views=VIEWS),
     "mi": MI(projector=(16, 16, 16), views=VIEWS),
 }
 CRITERION = E2MC(space="hypersphere", entropy_weight=0.1, covariance_weight=1.0)

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from e2mc.config.fits import FewPercent, FineTune, LinearFit, Percent
+from e2mc.config.methods.barlow_twins import BarlowTwins
 from e2mc.config.methods.direct import ER, MI, Direct
 from e2mc.config.methods.recipe import Backbone, Optimizer, Recipe, Training, Views
 from e2mc.config.methods.simsiam import SimSiam
@@ -25,6 +26,7 @@ __all__ = [
     "RECIPES",
     "AnyRecipe",
     "Backbone",
+    "BarlowTwins",
     "Direct",
     "FineTunings",
     "LinearFits",
@@ -39,9 +41,11 @@ __all__ = [
     "Views",
 ]
 
-Method = Literal["vicreg", "swav", "simsiam", "er", "mi"]
+Method = Literal["vicreg", "swav", "simsiam", "er", "mi", "barlow_twins"]
 
-AnyRecipe = Annotated[VICReg | SwAV | SimSiam | ER | MI, Field(discriminator="method")]
+AnyRecipe = Annotated[
+    VICReg | SwAV | SimSiam | ER | MI | BarlowTwins, Field(discriminator="method")
+]
 """A recipe of any method, which pydantic tells apart by `method`."""
 
 
@@ -58,6 +62,8 @@ class Methods(Strict):
     """Entropy and reconstruction (arXiv 2307.10907) as a method of its own."""
     mi: MI = MI()
     """Mutual information from second-order statistics (arXiv 2409.04747) as a method of its own."""
+    barlow_twins: BarlowTwins = BarlowTwins()
+    """Barlow Twins, not in the paper."""
 
 
 class LinearFits(Strict):
@@ -69,6 +75,8 @@ class LinearFits(Strict):
     """SwAV."""
     simsiam: dict[Percent, LinearFit] = SimSiam.linear
     """SimSiam; the paper's 0.2 and 0.1 at batch 2048 are read as base rates per 256 images."""
+    barlow_twins: dict[Percent, LinearFit] = BarlowTwins.linear
+    """Barlow Twins (official `evaluate.py`)."""
 
 
 class FineTunings(Strict):
@@ -78,6 +86,8 @@ class FineTunings(Strict):
     """VICReg: cosine."""
     swav: dict[FewPercent, FineTune] = SwAV.semisup
     """SwAV: steps."""
+    barlow_twins: dict[FewPercent, FineTune] = BarlowTwins.semisup
+    """Barlow Twins: cosine (official README for 1 %, which says nothing of 10 %: the same)."""
 
 
 RECIPES: dict[str, type[Recipe]] = {
