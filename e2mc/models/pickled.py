@@ -2,6 +2,7 @@
 
 import re
 import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,12 +37,16 @@ def read_pickled(source: Path) -> Any:
     try:
         with source.open("rb") as stream:
             zipped = stream.read(len(_ZIP)) == _ZIP
+        if zipped:
+            _refuse_compressed(source)
         with torch.serialization.safe_globals([known]):
             names = torch.serialization.get_unsafe_globals_in_checkpoint(source) if zipped else []
             if not names:
                 return torch.load(source, map_location="cpu", weights_only=True, mmap=zipped)
     except FileNotFoundError as error:
         raise E2MCError(f"{source} does not exist") from error
+    except E2MCError:
+        raise
     except Exception as error:  # a damaged pickle can raise anything
         reason = str(error) or type(error).__name__
         names = re.findall(r"GLOBAL (\S+)", reason)  # all that files older than torch 1.6 tell
@@ -54,6 +59,16 @@ def read_pickled(source: Path) -> Any:
         f"{source} refers to {', '.join(sorted(names))}: loading that could execute code, so the "
         "file was refused. Save only tensors, numbers and text in it."
     )
+
+
+def _refuse_compressed(source: Path) -> None:
+    """torch maps the file into memory as it is, and would take compressed bytes for numbers."""
+    with zipfile.ZipFile(source) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise E2MCError(
+                f"{source} is compressed, which torch.save never does: load it with torch and save "
+                "it again"
+            )
 
 
 def write_pickled(content: Any, path: Path | str) -> None:

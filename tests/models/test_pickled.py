@@ -2,6 +2,7 @@ import collections
 import os
 import random
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,19 @@ def test_damaged_files_are_named(tmp_path: Path, zipped: bool) -> None:
             read_pickled(tmp_path / "part")
     with pytest.raises(E2MCError, match="none does not exist"):
         read_pickled(tmp_path / "none")
+
+
+def test_a_compressed_file_is_refused(tmp_path: Path) -> None:
+    """Mapped into memory, its numbers would be those of the compressed bytes."""
+    write({"a": torch.arange(1000.0)}, tmp_path / "plain.pth", zipped=True)
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "small.pth", "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for entry in plain.infolist():
+            small.writestr(entry.filename, plain.read(entry))
+    with pytest.raises(E2MCError, match=r"small\.pth is compressed"):
+        read_pickled(tmp_path / "small.pth")
 
 
 def test_writing_leaves_no_trace_and_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
