@@ -170,7 +170,7 @@ def page_sources(page: str) -> list[str]:
         return [layout.SUMMARY, layout.TABLE_CSV.format(table="reproduction")]
     if page in STATISTICS_NAMES:
         return [layout.STATISTICS.format(name=page)]
-    return [name.format(table=page) for name in (layout.TABLE_CSV, layout.TABLE_TEX)]
+    return [layout.TABLE_CSV.format(table=page)]
 
 
 def statistics_files(experiment: Experiment) -> list[str]:

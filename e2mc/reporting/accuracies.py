@@ -1,6 +1,6 @@
-"""A table of accuracies, models by protocols: its cells, and its LaTeX."""
+"""A table of accuracies, models by protocols: its numbers, and how they are laid out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from math import isnan, nan
 from typing import Any, NamedTuple
@@ -8,52 +8,55 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from e2mc.config import Experiment
-from e2mc.reporting import latex
 from e2mc.reporting.findings import runner_up, winner
 from e2mc.reporting.names import METHODS, SHORT_PROTOCOLS, criterion_name
 from e2mc.reporting.published import published
-from e2mc.reporting.results import summarise
+from e2mc.reporting.results import Evaluations, address, summarise
+from e2mc.reporting.table import Cell, Column, Estimate, Row, Table
 
-PUBLISHED = ("published", "published_standard_error", "published_mark")
-"""Columns about the printed number beside a cell."""
+Line = Mapping[Any, Any]
+"""A line of a CSV file."""
 
-Line = tuple[str, str]
+Model = tuple[str, str]
 """(base, criterion)."""
 
 
-class Accuracies(NamedTuple):
+class Arrangement(NamedTuple):
     """What distinguishes one table of accuracies from another.
 
     Attributes:
         name: as in the file names.
-        groups: lines between two rules.
+        title: its heading.
+        groups: models between two rules.
         protocols: columns.
         ranked_together: all groups are one for bold numbers, and the second is underlined
-            (Table 3); else a group of lines is about one base model (Tables 1 and 2).
+            (Table 3); else a group is about one base model (Tables 1 and 2).
     """
 
     name: str
-    groups: Sequence[Sequence[Line]]
+    title: str
+    groups: Sequence[Sequence[Model]]
     protocols: Sequence[str]
     ranked_together: bool = False
 
 
-def accuracy_cells(experiment: Experiment, scores: pd.DataFrame, table: Accuracies) -> pd.DataFrame:
+def accuracy_cells(found: Evaluations, arrangement: Arrangement) -> pd.DataFrame:
     """One line per cell, row by row; cells that the experiment does not ask for are left out."""
-    lines = list(chain.from_iterable(table.groups))
+    experiment, _, scores = found
+    models = list(chain.from_iterable(arrangement.groups))
     marks: dict[tuple[str, str, str], str] = {}
-    for group in [lines] if table.ranked_together else table.groups:
-        for protocol in table.protocols:
+    for group in [models] if arrangement.ranked_together else arrangement.groups:
+        for protocol in arrangement.protocols:
             entries = {
                 (base, criterion, protocol): summarise(scores, base, criterion, protocol)
                 for base, criterion in group
             }
-            if table.ranked_together:
+            if arrangement.ranked_together:
                 marks |= dict.fromkeys(runner_up(entries), "underlined")
             marks |= dict.fromkeys(winner(entries), "bold")
     cells = []
-    for base, criterion in lines:
-        for protocol in table.protocols:
+    for base, criterion in models:
+        for protocol in arrangement.protocols:
             entry = summarise(scores, base, criterion, protocol)
             if entry.expected:
                 cells.append(
@@ -62,14 +65,9 @@ def accuracy_cells(experiment: Experiment, scores: pd.DataFrame, table: Accuraci
                     | {"mark": marks.get((base, criterion, protocol), "")}
                     | published_columns(experiment, base, criterion, protocol)
                     | {"best_epoch_mean": entry.best, "note": entry.note}
-                    | {"evaluation": evaluation(base, criterion, protocol)}
+                    | {"evaluation": address(base, criterion, protocol)}
                 )
     return pd.DataFrame(cells)
-
-
-def evaluation(base: str, criterion: str, protocol: str) -> str:
-    """Where in the results folder the evaluations behind a cell lie."""
-    return f"evaluate/{base}/{criterion}/trial*/{protocol}"
 
 
 def _identity(experiment: Experiment, base: str, criterion: str, protocol: str) -> dict[str, Any]:
@@ -89,70 +87,78 @@ def published_columns(
 ) -> dict[str, Any]:
     """The printed number of the row that `base` stands for; its mark as printed or inferred."""
     printed = published(experiment.bases[base].published, criterion, protocol)
-    if printed is None:
-        return dict(zip(PUBLISHED, (nan, nan, ""), strict=True))
-    error = nan if printed.standard_error is None else printed.standard_error
-    mark = printed.marker or printed.inferred or ""
-    return dict(zip(PUBLISHED, (printed.mean, error, mark), strict=True))
+    error = nan if printed is None or printed.standard_error is None else printed.standard_error
+    return {
+        "published": nan if printed is None else printed.mean,
+        "published_standard_error": error,
+        "published_mark": "" if printed is None else printed.marker or printed.inferred or "",
+    }
 
 
-def accuracy_latex(
-    experiment: Experiment, table: Accuracies, cells: pd.DataFrame, caption: str
-) -> str:
-    """The table environment; published numbers stand in a second line if they are a target."""
+def estimate(line: Line, prefix: str = "") -> Estimate:
+    """A mean over trials of one line."""
+    trials = int(line[f"{prefix}n"])
+    return Estimate(line[f"{prefix}mean"], line[f"{prefix}standard_error"], trials)
+
+
+def printed(line: Line, prefix: str = "") -> Estimate | None:
+    """What :func:`published_columns` say, None if the paper has no such number."""
+    mean = line[f"{prefix}published"]
+    return None if isnan(mean) else Estimate(mean, line[f"{prefix}published_standard_error"])
+
+
+def footnote(line: Line, prefix: str = "") -> str:
+    """The mark beside a printed number; inferred readings are in the CSV file alone."""
+    return {"*": "*", "dagger": "†"}.get(line[f"{prefix}published_mark"], "")
+
+
+def accuracy_table(
+    experiment: Experiment, arrangement: Arrangement, cells: pd.DataFrame, caption: str
+) -> Table:
+    """Lay out `cells`, the lines of :func:`accuracy_cells`."""
+    by_model: dict[Model, dict[str, Line]] = {}
+    for line in cells.to_dict("records"):
+        by_model.setdefault((line["base"], line["criterion"]), {})[line["protocol"]] = line
     groups = [
-        list(chain.from_iterable(_rows(experiment, table, cells, line) for line in group))
-        for group in table.groups
+        [_row(model, by_model[model], arrangement.protocols) for model in group]
+        for group in arrangement.groups
     ]
-    if experiment.comparable:
-        caption += " Second lines, in parentheses: published"
-        if cells["published_mark"].isin(["*", "dagger"]).any():
-            caption += (
-                r" ($*$: reproduced by its authors, different from the original; $\dagger$: "
-                "so printed, its meaning is lost)"
-            )
-        caption += "."
-    columns = "lr" + "c" * len(table.protocols)
-    return latex.table(caption, table.name, columns, _head(table.protocols), groups)
+    kinds = {"linear": "Linear", "semisup": "Semi-supervised"}
+    columns = [Column("Method"), Column("Epochs", "r")]
+    columns += [
+        Column(SHORT_PROTOCOLS[name], "c", kinds.get(name.split("-")[0], ""))
+        for name in arrangement.protocols
+    ]
+    return Table(
+        arrangement.name,
+        arrangement.title,
+        caption,
+        columns,
+        groups,
+        published="below" if experiment.comparable else "",
+    )
 
 
-def _head(protocols: Sequence[str]) -> list[str]:
-    """Column heads; linear and semi-supervised shares under a common head each."""
-    kinds = [protocol.split("-")[0] for protocol in protocols]
-    titles = {"linear": "Linear", "semisup": "Semi-supervised"}
-    spans, rules = ["", ""], ""
-    for kind in dict.fromkeys(kinds):
-        if kind in titles:
-            first, width = kinds.index(kind) + 3, kinds.count(kind)
-            spans.append(rf"\multicolumn{{{width}}}{{c}}{{{titles[kind]}}}")
-            rules += rf"\cmidrule(lr){{{first}-{first + width - 1}}}"
-    heads = latex.row(["Method", "Epochs", *(SHORT_PROTOCOLS[name] for name in protocols)])
-    return [latex.row(spans), rules, heads] if rules else [heads]
-
-
-def _rows(experiment: Experiment, table: Accuracies, cells: pd.DataFrame, line: Line) -> list[str]:
-    base, criterion = line
-    chosen = cells[(cells["base"] == base) & (cells["criterion"] == criterion)]
-    by_protocol = {cell["protocol"]: cell for cell in chosen.to_dict("records")}
-    label = latex.name(criterion_name(criterion))
+def _row(model: Model, lines: Mapping[str, Line], protocols: Sequence[str]) -> Row:
+    _, criterion = model
+    first = next(iter(lines.values()))
+    label = criterion_name(criterion)
     if criterion == "base":
-        label = METHODS[experiment.bases[base].method]
+        label = first["method"]
     elif criterion != "continued":
         label = f"+ {label}"
-    computed = [_computed(by_protocol.get(protocol)) for protocol in table.protocols]
-    rows = [latex.row([label, str(chosen["epochs"].iloc[0]), *computed])]
-    if experiment.comparable and chosen["published"].notna().any():
-        asked = [by_protocol.get(protocol) for protocol in table.protocols]
-        printed = [
-            latex.printed(*(cell[key] for key in PUBLISHED)) if cell else "" for cell in asked
-        ]
-        rows.append(latex.row(["", "", *printed]))
-    return rows
+    accuracies = [_accuracy(lines.get(protocol)) for protocol in protocols]
+    return Row([Cell(label), Cell(str(first["epochs"])), *accuracies])
 
 
-def _computed(cell: dict[Any, Any] | None) -> str:
-    if cell is None:
-        return latex.MISSING
-    text = latex.estimate(cell["mean"], cell["standard_error"], cell["mark"])
-    incomplete = cell["note"] and not isnan(cell["mean"])
-    return text + (rf" {{\scriptsize($n={cell['n']}$)}}" if incomplete else "")
+def _accuracy(line: Line | None) -> Cell:
+    if line is None:
+        return Cell(Estimate(nan))
+    return Cell(
+        estimate(line),
+        mark=line["mark"],
+        link=line["evaluation"],
+        published=printed(line),
+        footnote=footnote(line),
+        note=line["note"],
+    )

@@ -226,7 +226,8 @@ def _load(path: Path) -> NDArray[np.floating[Any]]:
 
 
 def _arm(criterion: str) -> str:
-    return "+ " + criterion_name(criterion) if criterion == "e2mc" else criterion_name(criterion)
+    name = criterion_name(criterion).replace("²", "$^2$")
+    return "+ " + name if criterion == "e2mc" else name
 
 
 def _model(experiment: Experiment, cell: Cell) -> str:

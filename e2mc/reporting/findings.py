@@ -8,13 +8,13 @@ import pandas as pd
 
 from e2mc.config import Experiment
 from e2mc.plan import needs
-from e2mc.reporting import latex
 from e2mc.reporting.names import METHODS
 from e2mc.reporting.results import Entry, clearly_above, paired_trials, summarise
+from e2mc.reporting.table import CODE, THIN, signed
 from e2mc.statistics import mean_and_standard_error
 
 CLEAR_RULE = (
-    r"clear: the intervals of $\pm$\,2 standard errors are disjoint and the means more than one "
+    f"clear: the intervals of ±{THIN}2 standard errors are disjoint and the means more than one "
     "test image apart"
 )
 """In words; the rule itself is :func:`e2mc.reporting.results.clearly_above`."""
@@ -77,12 +77,12 @@ def base_name(experiment: Experiment, base: str) -> str:
 
 
 def clause(experiment: Experiment, finding: Finding) -> str:
-    """A finding in LaTeX, such as ``SwAV-400 +0.40 +- 0.10 (clearly above)``."""
+    """A finding in words, such as ``SwAV-400 +0.40 ± 0.10 (clearly above)``."""
     where = base_name(experiment, finding.base)
     if isnan(finding.difference):
         return f"{where}: not evaluated"
-    spread = "" if isnan(finding.standard_error) else rf" $\pm$ {finding.standard_error:.2f}"
-    return f"{where} {latex.signed(finding.difference)}{spread} ({finding.verdict})"
+    spread = "" if isnan(finding.standard_error) else f" ± {finding.standard_error:.2f}"
+    return f"{where} {signed(finding.difference)}{spread} ({finding.verdict})"
 
 
 def scale(experiment: Experiment, scores: pd.DataFrame) -> str:
@@ -92,7 +92,7 @@ def scale(experiment: Experiment, scores: pd.DataFrame) -> str:
     known = scores["n"][scores["n"] > 0]
     images = ", ".join(f"{count:,}" for count in sorted({int(n) for n in known})) or "none"
     return (
-        rf" Computed by the experiment \texttt{{{latex.escape(experiment.name)}}} "
+        f" Computed by the experiment {CODE}{experiment.name}{CODE} "
         f"({experiment.images.size}-pixel images, {images} of them for testing), not at "
         "the scale of the paper."
     )
@@ -105,7 +105,7 @@ def spread(cells: pd.DataFrame) -> str:
         evaluated = bool((cells["n"] > 0).any())
         return "a single trial, no standard errors." if evaluated else "nothing is evaluated yet."
     trials = " or ".join(str(n) for n in counts)
-    return rf"mean $\pm$ standard error (ddof 1) over {trials} trials."
+    return f"mean ± standard error (ddof 1) over {trials} trials."
 
 
 def bold(cells: pd.DataFrame, among: str) -> str:

@@ -1,103 +1,92 @@
-"""LaTeX that needs the booktabs package and nothing else."""
+"""Tables as LaTeX that needs the booktabs package and nothing else."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from math import isnan
 
+from e2mc.reporting.table import (
+    CODE,
+    THIN,
+    Cell,
+    Column,
+    Estimate,
+    Interval,
+    PValue,
+    Row,
+    Shown,
+    Statistic,
+    Table,
+    is_missing,
+)
+
 MISSING = "--"
-E2MC = "E$^2$MC"
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     **{character: "\\" + character for character in "&%$#_{}"},
+    "<": "$<$",
+    ">": "$>$",
+    "±": r"$\pm$",
+    "²": "$^2$",
+    THIN: r"\,",
+    "\u00a0": r"\ ",
 }
+_MATHEMATICS = {
+    "−": "-",
+    "±": r"\pm ",
+    "²": "^2",
+    "≤": r"\le",
+    "β": r"\beta",
+    "γ": r"\gamma",
+    "χ": r"\chi",
+    "Δ": r"\Delta",
+    "†": r"\dagger",
+}
+_MARKS = {"bold": r"\textbf{%s}", "underlined": r"\underline{%s}", "": "%s"}
+_WRITTEN = re.compile(rf"\$([^$]+)\$|{CODE}([^{CODE}]+){CODE}")
 
 
-def escape(text: str) -> str:
-    """Plain text, such as a name from the configuration, as LaTeX."""
-    return "".join(_SPECIAL.get(character, character) for character in text)
+def text(neutral: str) -> str:
+    """Text of a :class:`~e2mc.reporting.table.Table` as LaTeX, everything special escaped."""
+    parts, end = [], 0
+    for found in _WRITTEN.finditer(neutral):
+        mathematics, code = found.groups()
+        parts.append(_translate(neutral[end : found.start()], _SPECIAL))
+        if code is None:
+            parts.append(f"${_translate(mathematics, _MATHEMATICS)}$")
+        else:
+            parts.append(rf"\texttt{{{_translate(code, _SPECIAL)}}}")
+        end = found.end()
+    return "".join(parts) + _translate(neutral[end:], _SPECIAL)
 
 
-def name(display: str) -> str:
-    """A display name of :mod:`e2mc.reporting.names`: mathematics as it is, the rest escaped."""
-    return display if "$" in display else escape(display)
+def _translate(plain: str, characters: dict[str, str]) -> str:
+    return "".join(characters.get(character, character) for character in plain)
 
 
-def estimate(mean: float, standard_error: float, mark: str = "") -> str:
-    """``53.50 +- 0.11`` with two decimals, bold or underlined on request."""
-    if isnan(mean):
-        return MISSING
-    number = {"bold": r"\textbf{%s}", "underlined": r"\underline{%s}"}.get(mark, "%s")
-    spread = "" if isnan(standard_error) else rf" {{\scriptsize$\pm$\,{standard_error:.2f}}}"
-    return number % f"{mean:.2f}" + spread
-
-
-def printed(mean: float, standard_error: float, mark: str = "") -> str:
-    """A published number: small, in parentheses, with its mark; empty if there is none."""
-    if isnan(mean):
-        return ""
-    spread = "" if isnan(standard_error) else rf"$\pm${standard_error:.2f}"
-    return rf"{{\scriptsize({mean:.2f}{spread}{_MARKS.get(mark, '')})}}"
-
-
-_MARKS = {"*": "$^{*}$", "dagger": r"$^{\dagger}$"}
-
-
-def signed(value: float, decimals: int = 2) -> str:
-    """A difference with its sign, a typographical minus included."""
-    return MISSING if isnan(value) else f"${value:+.{decimals}f}$"
-
-
-def plain(value: float) -> str:
-    """Two decimals."""
-    return MISSING if isnan(value) else f"${value:.2f}$"
-
-
-def pvalue(value: float) -> str:
-    """Three decimals, or that it is smaller."""
-    if isnan(value):
-        return MISSING
-    return "$<$0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def row(cells: Sequence[str]) -> str:
-    """One line of a tabular."""
-    return " & ".join(cells) + r" \\"
-
-
-def table(
-    caption: str,
-    label: str,
-    columns: str,
-    head: Sequence[str],
-    groups: Sequence[Sequence[str]],
-    size: str = r"\footnotesize",
-) -> str:
-    """A floating table in the booktabs style.
-
-    Args:
-        caption: LaTeX.
-        label: the word after ``tab:``.
-        columns: column specification of the tabular.
-        head: lines above the first rule, each complete with its ``\\\\``.
-        groups: lines of the body; groups are separated by a thin rule.
-        size: font size command.
-    """
+def render(table: Table) -> str:
+    """A floating table environment in the booktabs style."""
+    columns = [column for column in table.columns if not column.detail]
     body: list[str] = []
-    for group in groups:
-        body += [*([r"\midrule"] if body else []), *group]
+    for group in table.groups:
+        if body:
+            body.append(r"\midrule")
+        for row in group:
+            body += _rows(table, row)
     lines = [
         r"\begin{table}[t]",
         r"\centering",
         r"\setlength{\belowcaptionskip}{6pt}",
-        rf"\caption{{{caption}}}",
-        rf"\label{{tab:{label}}}",
-        size,
+        rf"\caption{{{_caption(table)}}}",
+        rf"\label{{tab:{table.name}}}",
+        r"\scriptsize" if table.dense else r"\footnotesize",
         r"\setlength{\tabcolsep}{2.5pt}",
-        rf"\begin{{tabular}}{{{columns}}}",
+        rf"\begin{{tabular}}{{{''.join(column.align for column in columns)}}}",
         r"\toprule",
-        *head,
+        *_head(columns),
         r"\midrule",
         *body,
         r"\bottomrule",
@@ -105,3 +94,94 @@ def table(
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _caption(table: Table) -> str:
+    where = {"below": "Second lines, in parentheses", "beside": "In parentheses"}
+    if not table.published:
+        return text(table.caption)
+    footnotes = "; ".join(f"${mark}$: {meaning}" for mark, meaning in table.footnotes().items())
+    explained = f" ({footnotes})" if footnotes else ""
+    return text(f"{table.caption} {where[table.published]}: published{explained}.")
+
+
+def _head(columns: Sequence[Column]) -> list[str]:
+    """Column heads, and above them the common heads of neighbouring columns."""
+    heads = _line([text(column.head) for column in columns])
+    spans: list[str] = []
+    rules, first = "", 1
+    for name, members in groupby(columns, key=lambda column: column.group):
+        width = len(list(members))
+        if name:
+            spans.append(rf"\multicolumn{{{width}}}{{c}}{{{text(name)}}}")
+            rules += rf"\cmidrule(lr){{{first}-{first + width - 1}}}"
+        else:
+            spans += [""] * width
+        first += width
+    return [_line(spans), rules, heads] if rules else [heads]
+
+
+def _rows(table: Table, row: Row) -> Iterator[str]:
+    """A row's line, and below it a line of published numbers if they have their place there."""
+    pairs = zip(table.columns, row.cells, strict=True)
+    cells = [cell for column, cell in pairs if not column.detail]
+    yield _line([_cell(cell, beside=table.published == "beside") for cell in cells])
+    if table.published == "below" and any(cell.published is not None for cell in cells):
+        yield _line([_published(cell) for cell in cells])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _cell(cell: Cell, *, beside: bool) -> str:
+    shown = _shown(cell.shown, cell.mark)
+    if cell.note and isinstance(cell.shown, Estimate) and not is_missing(cell.shown):
+        shown += f" {_small(f'($n={cell.shown.trials}$)')}"
+    if not isnan(cell.difference):
+        shown += f" {_small(_arrow(cell.difference))}"
+    if beside and cell.published is not None:
+        shown += f" {_published(cell)}"
+    return shown
+
+
+def _shown(shown: Shown, mark: str = "") -> str:
+    if is_missing(shown):
+        return MISSING
+    match shown:
+        case str():
+            return text(shown)
+        case Estimate(mean, standard_error, _, sign):
+            number = f"${mean:+.2f}$" if sign else f"{mean:.2f}"
+            spread = " " + _small(rf"$\pm$\,{standard_error:.2f}")
+            return _MARKS[mark] % number + ("" if isnan(standard_error) else spread)
+        case Statistic(value, decimals, sign):
+            return f"${value:{'+' if sign else ''}.{decimals}f}$"
+        case PValue(value):
+            return "$<$0.001" if value < 0.001 else f"{value:.3f}"
+        case Interval(low, high, decimals):
+            return f"$[{low:+.{decimals}f}, {high:+.{decimals}f}]$"
+
+
+def _published(cell: Cell) -> str:
+    """Small, in parentheses, with its footnote; empty if the paper has no number there."""
+    if cell.published is None:
+        return ""
+    footnote = rf"$^{{{_translate(cell.footnote, _MATHEMATICS)}}}$" if cell.footnote else ""
+    shown = _shown(cell.published)
+    if isinstance(cell.published, Estimate):
+        mean, standard_error = cell.published[:2]
+        shown = f"{mean:.2f}" + ("" if isnan(standard_error) else rf"$\pm${standard_error:.2f}")
+    return _small(f"({shown}{footnote})")
+
+
+def _arrow(difference: float) -> str:
+    size = f"{abs(difference):.2f}"
+    if float(size) == 0:
+        return "$=$"
+    arrow = r"\uparrow" if difference > 0 else r"\downarrow"
+    return rf"${arrow}$\,{size}"
+
+
+def _small(latex: str) -> str:
+    return rf"{{\scriptsize{latex}}}"

@@ -1,37 +1,50 @@
 """What an experiment found, what it cost, what made it and how it was configured, on one page."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from e2mc.config import Experiment
+from e2mc.errors import E2MCError
 from e2mc.files import digest, read_json
 from e2mc.plan import layout, needs
 from e2mc.provenance import duration
 from e2mc.reporting.costs import costs, total
-from e2mc.reporting.page import Group, Page, Row, Section, Shown, number
+from e2mc.reporting.frames import read_csv
+from e2mc.reporting.html import Page, Section, number
 from e2mc.reporting.reproduction import VERDICTS
+from e2mc.reporting.table import Cell, Column, Row, Table
 
 
 def overview(experiment: Experiment, results: Path) -> Page:
     """The first page to read: summary, verdicts, cost, provenance, configuration.
 
     Results that do not exist are left out of the counts.
+
+    Raises:
+        E2MCError: the summary or the comparison with the paper is not written yet.
     """
-    found = _records(experiment, results)
+    for file in needs.page_sources("overview"):
+        if not (results / file).exists():
+            raise E2MCError(f"{results / file} does not exist: write it before its page")
     configuration = experiment.model_dump(mode="json")
     configured = yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True)
-    paragraphs = ["Hash of the whole: " + digest(configuration) + "."]
-    sections = [
-        Section("What was found", text=(results / layout.SUMMARY).read_text(encoding="utf-8")),
+    tables = [
         _verdicts(results),
         _costs(experiment, results),
-        _provenance(found),
-        Section("Configuration", paragraphs, text=configured),
+        _provenance(_records(experiment, results)),
+    ]
+    sections = [
+        Section("What was found", text=(results / layout.SUMMARY).read_text(encoding="utf-8")),
+        *(Section(table.title, tables=[table]) for table in tables),
+        Section(
+            "Configuration",
+            [f"Hash of the whole: {digest(configuration)}."],
+            text=configured,
+        ),
     ]
     return Page(f"Experiment {experiment.name}", [experiment.description], sections)
 
@@ -46,29 +59,34 @@ def _records(experiment: Experiment, results: Path) -> dict[str, Any]:
     return {file: read_json(results / file) for file in files if (results / file).exists()}
 
 
-def _verdicts(results: Path) -> Section:
-    verdicts = pd.read_csv(results / layout.TABLE_CSV.format(table="reproduction"))["verdict"]
+def _verdicts(results: Path) -> Table:
+    verdicts = read_csv(results / layout.TABLE_CSV.format(table="reproduction"))["verdict"]
     rows = [(verdict, str((verdicts == verdict).sum())) for verdict in VERDICTS]
-    return _section("Published accuracies", [], ["Verdict", "Cells"], rows)
+    caption = "How many of the published accuracies have which verdict."
+    columns = [Column("Verdict"), Column("Cells", "r")]
+    return _table("verdicts", "Published accuracies", caption, columns, rows)
 
 
-def _costs(experiment: Experiment, results: Path) -> Section:
+def _costs(experiment: Experiment, results: Path) -> Table:
     found = costs(experiment, results)
     rows = [
         (stage, str(cost.jobs), number(cost.gpu_hours), duration(cost.seconds), str(cost.restarts))
         for stage, cost in [*found.items(), ("sum", total(found.values()))]
     ]
-    notes = [
+    caption = (
         "As the jobs recorded them: GPUs held times hours, and wall-clock as if one job had run "
         "after another. What was computed before a restart counts in trainings, fine-tuning and "
         "extraction, which go on where they were. Tables and figures are not in it: Snakemake's "
         "own times of every job stand under Statistics."
+    )
+    columns = [
+        Column("Stage"),
+        *(Column(head, "r") for head in ("Jobs", "GPU-hours", "Time", "Restarts")),
     ]
-    head = ["Stage", "Jobs", "GPU-hours", "Time", "Restarts"]
-    return _section("Cost by stage", notes, head, rows)
+    return _table("costs", "Cost by stage", caption, columns, rows)
 
 
-def _provenance(found: dict[str, Any]) -> Section:
+def _provenance(found: dict[str, Any]) -> Table:
     """Each combination of code, packages and machine, with the number of results it made."""
     made: Counter[tuple[str, ...]] = Counter()
     for record in found.values():
@@ -79,13 +97,17 @@ def _provenance(found: dict[str, Any]) -> Section:
             commit = (code["commit"] or "unknown") + (" with changes" if code["dirty"] else "")
             python = f"Python {source['python']}"
             made[commit, ", ".join([python, *packages]), source["machine"], source["device"]] += 1
-    rows = [(str(results), *texts) for texts, results in made.most_common()]
-    head = ["Results", "Commit", "Packages", "Machine", "Device"]
-    return _section("What made the results", [], head, rows)
+    rows = [(*texts, str(results)) for texts, results in made.most_common()]
+    caption = "How many results which code, packages and machine have made."
+    columns = [*map(Column, ("Commit", "Packages", "Machine", "Device")), Column("Results", "r")]
+    return _table("provenance", "What made the results", caption, columns, rows)
 
 
-def _section(
-    title: str, notes: list[str], head: list[str], rows: Sequence[tuple[str, ...]]
-) -> Section:
-    shown = [Row([Shown(text) for text in row]) for row in rows]
-    return Section(title, notes, head=head, groups=[Group(shown)])
+def _table(
+    name: str,
+    title: str,
+    caption: str,
+    columns: Sequence[Column],
+    rows: Iterable[tuple[str, ...]],
+) -> Table:
+    return Table(name, title, caption, columns, [[Row([*map(Cell, row)]) for row in rows]])

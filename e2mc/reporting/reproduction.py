@@ -1,21 +1,18 @@
 """Every published number against the number that this experiment computed."""
 
 from math import hypot, isnan, nan
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from e2mc.config import Experiment
 from e2mc.config.stages import grid_criteria
-from e2mc.files import write_text
-from e2mc.plan import needs
-from e2mc.reporting import findings, latex
-from e2mc.reporting.accuracies import evaluation
+from e2mc.reporting import findings
+from e2mc.reporting.accuracies import Line, footnote
 from e2mc.reporting.names import METHODS, PROTOCOLS, criterion_name
 from e2mc.reporting.published import Published, published_cells
-from e2mc.reporting.results import Entry, read_scores, summarise
-from e2mc.reporting.significance import to_csv
+from e2mc.reporting.results import Entry, Evaluations, address, summarise
+from e2mc.reporting.table import Cell, Column, Estimate, Row, Statistic, Table
 
 SMALLEST_STANDARD_ERROR = 0.05
 """Per cent. Published numbers are rounded and standard errors of three trials scatter, so none is
@@ -25,25 +22,13 @@ LARGEST_Z = 3.0
 """Beyond it a cell differs: 4 % of differences of two means of three trials each (t, 4 degrees of
 freedom), and at least 0.21 points."""
 
+GRID = "grid-"
+"""Begins the names of the rows of Table D.2."""
+
 VERDICTS = ("reproduced", "differs", "not comparable at this scale", "missing")
 
 
-def write_reproduction(experiment: Experiment, results: Path, csv: Path, tex: Path) -> None:
-    """Write the comparison with every published accuracy, as CSV and as LaTeX.
-
-    Args:
-        experiment: the experiment.
-        results: its results folder.
-        csv: destination.
-        tex: destination; one table environment per base model of the paper and one for the grid.
-    """
-    scores = read_scores(results, needs.reproduction_inputs(experiment))
-    frame = reproduction(experiment, scores)
-    write_text(csv, to_csv(frame))
-    write_text(tex, _latex(experiment, scores, frame))
-
-
-def reproduction(experiment: Experiment, scores: pd.DataFrame) -> pd.DataFrame:
+def cells(found: Evaluations) -> pd.DataFrame:
     """One line per published cell of Tables 1, 2, 3 and D.2.
 
     `z` is the difference over both standard errors combined, each at least
@@ -52,6 +37,7 @@ def reproduction(experiment: Experiment, scores: pd.DataFrame) -> pd.DataFrame:
     target the published numbers are not; ``missing`` without a computed number. Table D.1 is of
     single models and has its published numbers beside it in ``table_d1.csv``.
     """
+    experiment, _, scores = found
     stands_for = {base.published: name for name, base in experiment.bases.items()}
     lines = []
     ablation = experiment.tables.table_d2
@@ -59,12 +45,12 @@ def reproduction(experiment: Experiment, scores: pd.DataFrame) -> pd.DataFrame:
     for (row, criterion, protocol), printed in published_cells().items():
         base = stands_for.get(row)
         ours = criterion if base is None else _configured(experiment, base, criterion)
-        asked = of_grid if criterion.startswith("grid-") else scores
+        asked = of_grid if criterion.startswith(GRID) else scores
         entry = None if base is None else summarise(asked, base, ours, protocol)
         lines.append(
             {"row": row, "criterion": criterion, "protocol": protocol, "base": base or ""}
             | _compare(experiment, printed, entry)
-            | {"evaluation": evaluation(base, ours, protocol) if base else ""}
+            | {"evaluation": address(base, ours, protocol) if base else ""}
         )
     return pd.DataFrame(lines)
 
@@ -72,7 +58,7 @@ def reproduction(experiment: Experiment, scores: pd.DataFrame) -> pd.DataFrame:
 def _configured(experiment: Experiment, base: str, criterion: str) -> str:
     """The name under which a row of Table D.2 was trained."""
     ablation = experiment.tables.table_d2
-    if not criterion.startswith("grid-") or ablation is None or ablation.base != base:
+    if not criterion.startswith(GRID) or ablation is None or ablation.base != base:
         return criterion
     printed = [f"grid-{beta:g}-{gamma:g}" for beta, gamma in ablation.grid]
     return dict(zip(printed, grid_criteria(experiment), strict=True)).get(criterion, criterion)
@@ -107,31 +93,47 @@ def _at_least(error: float) -> float:
     return SMALLEST_STANDARD_ERROR if isnan(error) else max(error, SMALLEST_STANDARD_ERROR)
 
 
-def _latex(experiment: Experiment, scores: pd.DataFrame, frame: pd.DataFrame) -> str:
-    grid = frame["criterion"].str.startswith("grid-")
+def lay_out(found: Evaluations, frame: pd.DataFrame) -> list[Table]:
+    """One table per base model of the paper, and one for the grid of Table D.2."""
+    grid = frame["criterion"].str.startswith(GRID)
     parts = [(str(row), part) for row, part in frame[~grid].groupby("row", sort=False)]
-    parts.append(("table-d2", frame[grid]))
-    return "\n".join(_table(experiment, scores, row, part) for row, part in parts)
+    tables = [_table(found, f"the paper's {_row_name(row)}", row, part) for row, part in parts]
+    return [*tables, _table(found, "Table D.2 of the paper", "table-d2", frame[grid])]
 
 
-def _table(experiment: Experiment, scores: pd.DataFrame, row: str, part: pd.DataFrame) -> str:
+def _table(found: Evaluations, what: str, name: str, part: pd.DataFrame) -> Table:
     counts = part["verdict"].value_counts()
-    verdicts = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
-    what = f"the paper's {_row_name(row)}" if row != "table-d2" else "Table D.2 of the paper"
+    verdicts = ", ".join(
+        f"{counts[verdict]} {verdict}" for verdict in VERDICTS if verdict in counts
+    )
     caption = (
-        rf"Reproduction of {what} (\%): {verdicts}. $z$: difference over both standard errors, "
-        f"each at least {SMALLEST_STANDARD_ERROR:g}; reproduced: $|z|\\le{LARGEST_Z:g}$."
-        + findings.scale(experiment, scores)
+        f"Reproduction of {what} (%): {verdicts}. $z$: difference over both standard errors, "
+        f"each at least {SMALLEST_STANDARD_ERROR:g}; reproduced: $|z|≤{LARGEST_Z:g}$."
+        + findings.scale(found.experiment, found.scores)
     )
-    head = latex.row(
-        ["Criterion", "Protocol", "Published", "Computed", r"$\Delta$", "$z$", "Verdict"]
-    )
-    groups = [
-        [_line(line) for line in lines.to_dict("records")]
-        for _, lines in part.groupby("criterion" if row != "table-d2" else "row", sort=False)
+    groups: dict[str, list[Row]] = {}
+    for line in part.to_dict("records"):
+        criterion = line["criterion"]
+        group = GRID if criterion.startswith(GRID) else criterion
+        groups.setdefault(group, []).append(_row(line))
+    columns = [
+        Column("Criterion"),
+        Column("Protocol"),
+        Column("Published", "c"),
+        Column("Computed", "c"),
+        Column("$Δ$", "r"),
+        Column("$z$", "r"),
+        Column("Verdict"),
     ]
-    label = f"reproduction-{row}"
-    return latex.table(caption, label, "llccrrl", [head], groups, r"\scriptsize")
+    return Table(
+        f"reproduction-{name}",
+        "Reproduction of the published accuracies",
+        caption,
+        columns,
+        list(groups.values()),
+        headers=2,
+        dense=True,
+    )
 
 
 def _row_name(row: str) -> str:
@@ -139,22 +141,23 @@ def _row_name(row: str) -> str:
     return f"{METHODS[method]} ({epochs} epochs)"
 
 
-def _line(line: dict[Any, Any]) -> str:
+def _row(line: Line) -> Row:
     criterion = line["criterion"]
-    if criterion.startswith("grid-"):
-        beta, gamma = criterion.split("-")[1:]
-        display = rf"$\beta={beta}$, $\gamma={gamma}$"
-    else:
-        display = latex.name(criterion_name(criterion))
-    z = latex.MISSING if isnan(line["z"]) else f"${line['z']:.1f}$"
-    return latex.row(
+    display = criterion_name(criterion)
+    if criterion.startswith(GRID):
+        beta, gamma = criterion.removeprefix(GRID).split("-")
+        display = f"$β={beta}$, $γ={gamma}$"
+    link = line["evaluation"]
+    published = Estimate(line["published"], line["published_standard_error"])
+    computed = Estimate(line["computed"], line["standard_error"], int(line["n"]))
+    return Row(
         [
-            display,
-            PROTOCOLS[line["protocol"]],
-            latex.estimate(line["published"], line["published_standard_error"]),
-            latex.estimate(line["computed"], line["standard_error"]),
-            latex.signed(line["difference"]),
-            z,
-            line["verdict"].removesuffix(" at this scale"),
+            Cell(display),
+            Cell(PROTOCOLS[line["protocol"]]),
+            Cell(published, footnote=footnote(line)),
+            Cell(computed, link=link, note=line["note"]),
+            Cell(Statistic(line["difference"], sign=True), link=link),
+            Cell(Statistic(line["z"], 1), link=link),
+            Cell(line["verdict"].removesuffix(" at this scale"), link=link),
         ]
     )

@@ -2,16 +2,31 @@
 
 from collections.abc import Iterable
 from math import isfinite, nan
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from e2mc.config import Experiment
 from e2mc.errors import E2MCError
 from e2mc.files import read_json
 from e2mc.plan import layout
 from e2mc.plan.needs import Cell
 from e2mc.statistics import mean_and_standard_error
+
+
+class Evaluations(NamedTuple):
+    """What the tables of an experiment are made from.
+
+    Attributes:
+        experiment: the experiment.
+        results: its results folder.
+        scores: of :func:`read_scores`.
+    """
+
+    experiment: Experiment
+    results: Path
+    scores: pd.DataFrame
 
 
 class Entry(NamedTuple):
@@ -36,6 +51,17 @@ class Entry(NamedTuple):
     resolution: float
     exact: bool
     note: str
+
+
+def address(base: str, criterion: str, protocol: str, trial: int | str = "*") -> str:
+    """Folder of the evaluations behind a number, relative to the results folder."""
+    identity = {"base": base, "criterion": criterion, "protocol": protocol, "trial": trial}
+    return str(PurePosixPath(layout.METRICS.format(**identity)).parent)
+
+
+def evaluations(experiment: Experiment, results: Path, cells: Iterable[Cell]) -> Evaluations:
+    """The scores of `cells`; raises what :func:`read_scores` raises."""
+    return Evaluations(experiment, results, read_scores(results, cells))
 
 
 def read_scores(results: Path, cells: Iterable[Cell]) -> pd.DataFrame:

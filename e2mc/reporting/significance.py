@@ -12,6 +12,7 @@ from e2mc.files import write_text
 from e2mc.plan import layout, needs
 from e2mc.plan.needs import Cell
 from e2mc.reporting.compare import compare_prediction_files
+from e2mc.reporting.frames import to_csv
 from e2mc.reporting.results import (
     is_deterministic,
     paired_trials,
@@ -36,11 +37,6 @@ def write_statistics(experiment: Experiment, results: Path) -> None:
     """Write ``statistics/significance.csv`` and ``statistics/trials.csv``."""
     for name, frame in significance(experiment, results).items():
         write_text(results / layout.STATISTICS.format(name=name), to_csv(frame))
-
-
-def to_csv(frame: pd.DataFrame) -> str:
-    """CSV with the same bytes everywhere: six significant digits, Unix line ends."""
-    return str(frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
 
 
 def significance(experiment: Experiment, results: Path) -> dict[str, pd.DataFrame]:
@@ -97,21 +93,48 @@ def compare_images(
     return frame.astype(dict.fromkeys(_COUNTS, "Int64"))
 
 
+_PAIR = ("base", "reference", "criterion", "protocol")
 _COUNTS = ("reference_trial", "trial", "n", "gained", "lost", "family_size", "resamples")
 _COLUMNS = [
-    *("base", "reference", "criterion", "protocol", "reference_trial", "trial", "n"),
-    *("difference", "interval_low", "interval_high", "confidence", "gained", "lost"),
-    *("permutation_pvalue", "resamples", "holm_pvalue", "family_size"),
-    *("mcnemar_statistic", "mcnemar_pvalue", "mcnemar_corrected_statistic"),
-    *("mcnemar_corrected_pvalue", "cohens_d", "odds_ratio", "detectable_difference", "note"),
+    *_PAIR,
+    "reference_trial",
+    "trial",
+    "n",
+    "difference",
+    "interval_low",
+    "interval_high",
+    "confidence",
+    "gained",
+    "lost",
+    "permutation_pvalue",
+    "resamples",
+    "holm_pvalue",
+    "family_size",
+    "mcnemar_statistic",
+    "mcnemar_pvalue",
+    "mcnemar_corrected_statistic",
+    "mcnemar_corrected_pvalue",
+    "cohens_d",
+    "odds_ratio",
+    "detectable_difference",
+    "note",
+]
+_TRIAL_COLUMNS = [
+    *_PAIR,
+    "trials",
+    "difference",
+    "standard_error",
+    "permutation_pvalue",
+    "smallest_pvalue",
+    "detectable_difference",
+    "trials_needed",
+    "note",
 ]
 
 
 def _compare_pair(results: Path, scores: pd.DataFrame, comparison: Comparison) -> dict[str, Any]:
     base, reference, criterion, protocol = comparison
-    line: dict[str, Any] = dict(
-        zip(("base", "reference", "criterion", "protocol"), comparison, strict=True)
-    )
+    line: dict[str, Any] = dict(zip(_PAIR, comparison, strict=True))
     line |= {"holm_pvalue": nan, "family_size": nan, "note": ""}
     before = typical_trial(scores, base, reference, protocol)
     after = typical_trial(scores, base, criterion, protocol)
@@ -151,13 +174,8 @@ def typical_trial(scores: pd.DataFrame, base: str, criterion: str, protocol: str
 
 def compare_over_trials(scores: pd.DataFrame, comparisons: Sequence[Comparison]) -> pd.DataFrame:
     """The same comparisons over trials, paired by seed; differences in percentage points."""
-    columns = [
-        *("base", "reference", "criterion", "protocol", "trials", "difference", "standard_error"),
-        *("permutation_pvalue", "smallest_pvalue", "detectable_difference", "trials_needed"),
-        "note",
-    ]
     lines = [_compare_trials(scores, comparison) for comparison in comparisons]
-    return pd.DataFrame(lines, columns=columns)
+    return pd.DataFrame(lines, columns=_TRIAL_COLUMNS)
 
 
 def _compare_trials(scores: pd.DataFrame, comparison: Comparison) -> dict[str, Any]:
@@ -170,9 +188,7 @@ def _compare_trials(scores: pd.DataFrame, comparison: Comparison) -> dict[str, A
     ]
     if is_deterministic(reference, protocol):
         notes.append("the reference is one deterministic number")
-    line: dict[str, Any] = dict(
-        zip(("base", "reference", "criterion", "protocol"), comparison, strict=True)
-    )
+    line: dict[str, Any] = dict(zip(_PAIR, comparison, strict=True))
     line |= {"trials": len(pairs), "note": "; ".join(notes)}
     if pairs.empty:
         return line

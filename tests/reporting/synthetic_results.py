@@ -6,10 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from e2mc.config import Experiment, parse_experiment
+from e2mc.files import write_text
 from e2mc.plan import layout, needs
 from e2mc.plan.needs import Cell
+from e2mc.provenance import provenance
+from e2mc.reporting.frames import read_csv
+from e2mc.reporting.pages import write_page
+from e2mc.reporting.significance import write_statistics
+from e2mc.reporting.summary import summary
+from e2mc.reporting.tables import write_table
 
 IMAGES = 400
 CLASSES = 10
@@ -125,3 +133,39 @@ def write_figure_inputs(root: Path, settings: Experiment) -> None:
 def all_cells(settings: Experiment) -> list[Cell]:
     cells = needs.reproduction_inputs(settings) + needs.statistics_inputs(settings)
     return list(dict.fromkeys(cells))
+
+
+def write_everything(results: Path, settings: Experiment) -> None:
+    """All results but the figures: evaluations, records of trainings, tables, tests, pages."""
+    write_results(results, all_cells(settings))
+    metrics = results / layout.METRICS.format(
+        base="swav-60", criterion="e2mc", trial=1, protocol="linear-1"
+    )
+    recorded = json.loads(metrics.read_text()) | {"provenance": provenance({"a": 1}, {})}
+    metrics.write_text(json.dumps(recorded))
+    for file in needs.trainings(settings):
+        cost = {"seconds": 1800.0, "gpus": 4, "gpu_hours": 2.0, "restarts": 1}
+        write_text(results / file, json.dumps({"cost": cost}))
+    for table in (*needs.tables(settings), "reproduction"):
+        paths = (layout.TABLE_CSV.format(table=table), layout.TABLE_TEX.format(table=table))
+        write_table(settings, results, table, *(results / path for path in paths))
+    write_statistics(settings, results)
+    write_text(results / layout.SUMMARY, summary(settings, results))
+    for page in needs.pages(settings):
+        write_page(settings, results, page, results / layout.PAGE.format(page=page))
+
+
+def written(
+    settings: Experiment, results: Path, table: str, folder: Path
+) -> tuple[pd.DataFrame, str]:
+    """The CSV and the LaTeX of one table."""
+    csv, tex = folder / f"{table}.csv", folder / f"{table}.tex"
+    write_table(settings, results, table, csv, tex)
+    return read_csv(csv), tex.read_text()
+
+
+def rows(tex: str) -> list[list[str]]:
+    """The cells of the first tabular of `tex`, without its heads."""
+    body = tex.split(r"\midrule", 1)[1].split(r"\bottomrule")[0]
+    lines = [line for line in body.splitlines() if line.endswith(r"\\")]
+    return [[cell.strip() for cell in line.removesuffix(r"\\").split("&")] for line in lines]

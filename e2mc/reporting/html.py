@@ -1,0 +1,164 @@
+"""Tables and sections of text as a page, one HTML file that fetches nothing."""
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+from math import isnan
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup, escape
+
+from e2mc.reporting.table import (
+    CODE,
+    Cell,
+    Column,
+    Estimate,
+    Interval,
+    PValue,
+    Shown,
+    Statistic,
+    Table,
+    is_missing,
+)
+
+MISSING = "–"
+
+_WRITTEN = re.compile(rf"\$([^$]+)\$|{CODE}([^{CODE}]+){CODE}")
+_VARIABLES = re.compile("([A-Za-zα-ω]+)")
+
+
+class Section(NamedTuple):
+    """A heading, paragraphs, preformatted text and tables, each of which may be left out."""
+
+    title: str = ""
+    paragraphs: Sequence[str] = ()
+    text: str = ""
+    tables: Sequence[Table] = ()
+
+
+class Page(NamedTuple):
+    """A whole page.
+
+    Attributes:
+        title: its heading.
+        paragraphs: text below the heading.
+        sections: from top to bottom.
+        root: the results folder as seen from the page, empty or with a slash at its end.
+    """
+
+    title: str
+    paragraphs: Sequence[str]
+    sections: Sequence[Section]
+    root: str = ""
+
+
+class Head(NamedTuple):
+    """One head of a table, over one or more columns and one or two lines."""
+
+    text: str
+    align: str
+    columns: int = 1
+    lines: int = 1
+
+
+def render(page: Page) -> str:
+    """The page as HTML; all text is escaped, and a link to what is not on it is plain text."""
+    tables = [table for section in page.sections for table in section.tables]
+    rows = (row for table in tables for group in table.groups for row in group)
+    anchors = {table.name for table in tables} | {row.anchor for row in rows}
+    environment = Environment(
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FileSystemLoader(Path(__file__).parent),
+    )
+    environment.filters |= {"text": text, "shown": shown, "below": below, "heads": heads}
+    environment.globals |= {"href": lambda cell: href(cell, anchors, page.root), "zip": zip}
+    return environment.get_template("page.html").render(page=page) + "\n"
+
+
+def text(neutral: str) -> Markup:
+    """Text of a :class:`~e2mc.reporting.table.Table` as HTML, everything special escaped."""
+    parts, end = [], 0
+    for found in _WRITTEN.finditer(neutral):
+        mathematics, code = found.groups()
+        parts.append(escape(neutral[end : found.start()]))
+        if code is None:
+            parts.append(_mathematics(mathematics))
+        else:
+            parts.append(Markup("<code>{}</code>").format(code))
+        end = found.end()
+    return Markup("").join([*parts, escape(neutral[end:])])
+
+
+def _mathematics(written: str) -> Markup:
+    # what a pattern in parentheses splits by stands at the odd places
+    parts = enumerate(_VARIABLES.split(written.replace("-", "−")))
+    variable = Markup("<i>{}</i>")
+    return Markup("").join(variable.format(part) if n % 2 else part for n, part in parts)
+
+
+def shown(value: Shown) -> Markup:
+    """What a cell shows first."""
+    return text(value) if isinstance(value, str) else escape(_number(value))
+
+
+def _number(value: Shown) -> str:
+    if is_missing(value):
+        return MISSING
+    match value:
+        case Estimate(mean, standard_error, _, sign):
+            spread = "" if isnan(standard_error) else f" ± {number(standard_error)}"
+            return number(mean, sign=sign) + spread
+        case Statistic(size, decimals, sign):
+            return number(size, decimals, sign=sign)
+        case PValue(size):
+            return "< 0.001" if size < 0.001 else number(size, 3)
+        case Interval(low, high, decimals):
+            ends = (number(end, decimals, sign=True) for end in (low, high))
+            return f"[{', '.join(ends)}]"
+        case str():
+            return value
+
+
+def number(value: float, decimals: int = 2, *, sign: bool = False) -> str:
+    """A number with its decimals and a typographical minus, or a dash if there is none."""
+    if isnan(value):
+        return MISSING
+    return f"{value:{'+' if sign else ''}.{decimals}f}".replace("-", "−")
+
+
+def below(cell: Cell) -> list[Markup]:
+    """Smaller lines under what a cell shows."""
+    lines = []
+    if not isnan(cell.difference):
+        lines.append(escape(f"{number(cell.difference, sign=True)} to the first row"))
+    if cell.published is not None:
+        lines.append(escape("paper ") + shown(cell.published) + cell.footnote)
+    if cell.note:
+        lines.append(escape(cell.note))
+    return lines
+
+
+def heads(columns: Sequence[Column]) -> list[list[Head]]:
+    """The lines of heads: common heads of neighbouring columns stand above those."""
+    if not any(column.group for column in columns):
+        return [[Head(column.head, column.align) for column in columns]]
+    upper: list[Head] = []
+    for group, members in groupby(columns, key=lambda column: column.group):
+        of_group = list(members)
+        if group:
+            upper.append(Head(group, "c", columns=len(of_group)))
+        else:
+            upper += [Head(column.head, column.align, lines=2) for column in of_group]
+    return [upper, [Head(column.head, column.align) for column in columns if column.group]]
+
+
+def href(cell: Cell, anchors: set[str], root: str) -> str:
+    """Where a cell leads: to its file, to the evaluations on the page, or nowhere."""
+    if cell.file:
+        return quote(root + cell.file)
+    return f"#{cell.link}" if cell.link and cell.link in anchors else ""

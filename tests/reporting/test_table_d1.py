@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from e2mc.config import Experiment
+from tests.reporting.synthetic_results import experiment, rows, written
+
+
+def test_table_d1(settings: Experiment, results: Path, tmp_path: Path) -> None:
+    frame, tex = written(settings, results, "table_d1", tmp_path)
+    row = frame.iloc[0]
+    # 8 more of 400 images right, 2 of the first lost and 2 of the last gained
+    assert (row["gained"], row["lost"], row["n"]) == (10, 2, 400)
+    assert row["difference"] == pytest.approx(0.02)
+    assert row["mcnemar_statistic"] == pytest.approx(64 / 12, rel=1e-5)
+    assert row["holm_pvalue"] == pytest.approx(5 * row["permutation_pvalue"], rel=1e-4)
+    assert row["across_smallest_pvalue"] == 0.25
+    assert (row["published_mcnemar_chi2"], row["published_mcnemar_p"]) == (108.79, "<0.001")
+    assert "None of 5 differences is significant at 0.05 after Holm" in tex
+    assert "no permutation test can reach a $p$ below 0.25" in tex
+    assert rows(tex)[0][3] == "$+0.020$"
+
+
+def test_published_numbers_stand_in_second_lines_with_their_marks_explained(
+    results: Path, tmp_path: Path
+) -> None:
+    _, tex = written(experiment(comparable=True), results, "table_d1", tmp_path)
+    semisupervised = rows(tex)[7]
+    assert semisupervised[1] == r"{\scriptsize(54.53$\pm$0.12$^{*}$)}"
+    assert semisupervised[4] == r"{\scriptsize($<$0.001)}"
+    assert semisupervised[8] == ""
+    assert "published ($*$: reproduced by its authors" in tex
+
+
+def test_a_base_without_a_published_test_has_no_second_lines(tmp_path: Path, results: Path) -> None:
+    own = experiment(comparable=True, tables={"table_d1": "swav-60"})
+    frame, tex = written(own, results, "table_d1", tmp_path)
+    assert set(frame["published_mcnemar_p"]) == {""}
+    # the means have published numbers, the tests have none
+    assert rows(tex)[1][1].startswith(r"{\scriptsize(") and rows(tex)[1][3:] == [""] * 6
