@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from e2mc.config import Experiment
+from e2mc.config.protocols import LINEAR, SEMISUP
+from e2mc.plan import layout
 from e2mc.reporting import latex
 from e2mc.reporting.findings import runner_up, winner
 from e2mc.reporting.names import METHODS, SHORT_PROTOCOLS, criterion_name
@@ -69,7 +71,7 @@ def accuracy_cells(experiment: Experiment, scores: pd.DataFrame, table: Accuraci
 
 def evaluation(base: str, criterion: str, protocol: str) -> str:
     """Where in the results folder the evaluations behind a cell lie."""
-    return f"evaluate/{base}/{criterion}/trial*/{protocol}"
+    return layout.RESULT.format(base=base, criterion=criterion, trial="*", protocol=protocol)
 
 
 def _identity(experiment: Experiment, base: str, criterion: str, protocol: str) -> dict[str, Any]:
@@ -119,7 +121,7 @@ def accuracy_latex(
 def _head(protocols: Sequence[str]) -> list[str]:
     """Column heads; linear and semi-supervised shares under a common head each."""
     kinds = [protocol.split("-")[0] for protocol in protocols]
-    titles = {"linear": "Linear", "semisup": "Semi-supervised"}
+    titles = {one.stage: one.title for one in (LINEAR, SEMISUP)}
     spans, rules = ["", ""], ""
     for kind in dict.fromkeys(kinds):
         if kind in titles:

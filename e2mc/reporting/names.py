@@ -1,5 +1,7 @@
 """How things are called in tables and figures; the mathematics is valid in LaTeX and matplotlib."""
 
+from e2mc.config import protocols
+
 METHODS = {"vicreg": "VICReg", "swav": "SwAV", "simsiam": "SimSiam", "er": "ER", "mi": "MI"}
 
 CRITERIA = {
@@ -19,16 +21,14 @@ CRITERIA = {
 SHORT_PROTOCOLS = {
     **{f"linear-{percent}": rf"{percent}\,\%" for percent in (1, 10, 100)},
     **{f"semisup-{percent}": rf"{percent}\,\%" for percent in (1, 10)},
-    "inat18": "iNat18",
-    "voc07": "VOC07",
+    **{one.stage: one.title for one in protocols.PROTOCOLS if one.published},
 }
 """Heads of columns, in LaTeX; the kind of protocol stands above them."""
 
 PROTOCOLS = {
     **{f"linear-{percent}": rf"linear, {percent}\,\%" for percent in (1, 10, 100)},
     **{f"semisup-{percent}": rf"semi, {percent}\,\%" for percent in (1, 10)},
-    "inat18": "iNat18",
-    "voc07": "VOC07",
+    **{one.stage: one.title for one in protocols.PROTOCOLS if one.published},
 }
 """In full, in LaTeX."""
 

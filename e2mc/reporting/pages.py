@@ -43,6 +43,7 @@ TITLES = {
     "table3": "Table 3: add-on criteria",
     "table_d1": "Table D.1: significance",
     "table_d2": "Table D.2: weights of the two terms",
+    "table_transfer": "Transfer with few labels",
     "reproduction": "Reproduction of the published accuracies",
     "significance": "Paired tests over the test images",
     "trials": "Paired tests over the trials",
@@ -235,6 +236,15 @@ _COLUMNS: dict[str, list[Column]] = {
             for name, show in _TEST
         ),
     ],
+    "table_transfer": [
+        ("Data set", _text("dataset")),
+        ("Base", _text("base")),
+        ("Criterion", _criterion("criterion")),
+        ("Classifier", _text("classifier")),
+        ("Labelled images per class", _text("shots")),
+        ("Top-1", _linked(lambda line: estimate(line["mean"], line["standard_error"]))),
+        ("Note", _text("note")),
+    ],
     "reproduction": [
         ("Paper", _text("row")),
         ("Criterion", _criterion("criterion")),
@@ -282,7 +292,7 @@ def _evaluations(results: Path, cells: Sequence[Cell]) -> Section:
 
 def _evaluation(results: Path, cell: Cell) -> Row:
     file = layout.METRICS.format(**cell._asdict())
-    anchor = file.removesuffix("/metrics.json")
+    anchor = layout.RESULT.format(**cell._asdict())
     if not (results / file).exists():
         return Row([Shown(file), Shown("not evaluated")], anchor)
     metrics = read_json(results / file)

@@ -15,6 +15,7 @@ from e2mc.reporting.published import published
 from e2mc.reporting.reproduction import write_reproduction
 from e2mc.reporting.results import read_scores
 from e2mc.reporting.significance import to_csv
+from e2mc.reporting.transfer_table import table_transfer
 
 
 def write_table(experiment: Experiment, results: Path, table: str, csv: Path, tex: Path) -> None:
@@ -26,7 +27,7 @@ def write_table(experiment: Experiment, results: Path, table: str, csv: Path, te
     Args:
         experiment: the experiment.
         results: its results folder.
-        table: `table1`, `table2`, `table3`, `table_d1`, `table_d2` or `reproduction`.
+        table: one of `needs.TABLE_NAMES`, or `reproduction`.
         csv: destination.
         tex: destination.
 
@@ -139,3 +140,4 @@ def _by_base(scores: pd.DataFrame) -> list[list[tuple[str, str]]]:
 
 _BUILDERS = {"table1": _table1, "table2": _table2, "table3": _table3}
 _BUILDERS["table_d2"] = appendix_tables.table_d2
+_BUILDERS["table_transfer"] = table_transfer
