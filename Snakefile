@@ -24,8 +24,8 @@ include: "workflow/rules/report.smk"
 
 # On a cluster these run beside snakemake: downloads need its network, the others take seconds.
 localrules:
-    prepare_data,
-    fetch_checkpoint,
+    prepare,
+    fetch,
     significance,
     table,
     figure,
@@ -43,8 +43,8 @@ rule all:
 
 
 onstart:
-    start_experiment()
+    start_head()
 
 
 onsuccess:
-    say_what_was_found()
+    print(head.summary(experiment))

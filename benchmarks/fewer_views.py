@@ -46,7 +46,7 @@ def configuration(source: Path, quick: bool) -> dict[str, object]:
 def extract() -> tuple[Features, Features]:
     """Train a base model and cache its features in this folder, by the pipeline's own verbs."""
     chosen = ["--config", "views.yaml", "--base", "base"]
-    e2mc(["prepare-demo", "--config", "views.yaml", "--output", "ready.json"])
+    e2mc(["prepare", "--config", "views.yaml", "--output", "ready.json"])
     record = ["--history", "history.csv", "--metrics", "metrics.json", "--state", "state"]
     e2mc(["pretrain", *chosen, "--output", "base.pth", *record])
     e2mc(["import-checkpoint", *chosen, "--source", "base.pth", "--output", "base.safetensors"])

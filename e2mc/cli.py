@@ -1,264 +1,121 @@
-"""The command line: one verb per stage, every Snakemake rule calls exactly one.
-
-A verb reads the experiment, takes the slice of it that its stage depends on, and hands that
-slice and the paths to the stage. Stages are imported inside their verb: importing torch alone
-takes seconds, and most verbs need only a few packages.
-"""
+"""The command line: one verb per stage, every Snakemake rule calls exactly one."""
 
 import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
-from e2mc.config import Experiment, load_experiment, stages
+from e2mc import verbs
+from e2mc.config.protocols import DATASETS, LINEAR, PROTOCOLS
 from e2mc.errors import E2MCError
-from e2mc.plan.layout import results
+from e2mc.head import log_of_this_process
+from e2mc.lock import heartbeat
+from e2mc.plan import layout
+from e2mc.plan.needs import FIGURE_NAMES, TABLE_NAMES
+from e2mc.verbs import Run
 
-Arguments = argparse.Namespace
-
-
-def prepare_demo(arguments: Arguments) -> None:
-    """Write the data sets that the experiment prepares itself."""
-    from e2mc.data.prepare import prepare
-    from e2mc.files import write_json
-
-    summary = prepare(_experiment(arguments).data)
-    write_json(arguments.output, summary)
+Add = Callable[..., argparse.ArgumentParser]
+"""Adds a verb: its name, its function, and the options that it shares with others."""
 
 
-def fetch(arguments: Arguments) -> None:
-    """Download public files, held to the published hash or the one pinned at first download."""
-    from e2mc.download.fetch import fetch as fetch_file
-    from e2mc.download.registry import find
-
-    for file in find(arguments.name):
-        print(fetch_file(file, arguments.folder, _open_checkpoint))
-
-
-def _open_checkpoint(path: Path) -> None:
-    from e2mc.models.pickled import read_pickled
-
-    read_pickled(path)
-
-
-def import_checkpoint(arguments: Arguments) -> None:
-    """Turn an official checkpoint into the one layout of this project."""
-    from e2mc.download.fetch import fetch as fetch_file
-    from e2mc.download.registry import find_checkpoint
-    from e2mc.methods.official import import_checkpoint as import_official
-
-    experiment = _experiment(arguments)
-    registered = experiment.bases[arguments.base].registered
-    if registered is not None:
-        # a file placed by hand is held to the same hash as a download
-        fetch_file(find_checkpoint(registered), arguments.source.parent, _open_checkpoint)
-    settings = stages.import_settings(experiment, arguments.base)
-    import_official(arguments.source, settings.recipe, settings.backbone, arguments.output)
-
-
-def pretrain(arguments: Arguments) -> None:
-    """Train a base model from scratch, or go on from one with a criterion."""
-    from e2mc.training.loop import train
-
-    experiment = _experiment(arguments)
-    if arguments.criterion is None:
-        settings = stages.scratch_settings(experiment, arguments.base)
-    else:
-        settings = stages.pretrain_settings(
-            experiment, arguments.base, arguments.criterion, arguments.trial
-        )
-    train(
-        settings,
-        arguments.start,
-        arguments.output,
-        arguments.history,
-        arguments.metrics,
-        arguments.state,
-    )
-
-
-def extract(arguments: Arguments) -> None:
-    """Cache a model's features."""
-    from e2mc.evaluation.features import extract as extract_features
-
-    settings = stages.extract_settings(
-        _experiment(arguments), arguments.base, arguments.trial, tuple(arguments.dataset)
-    )
-    extract_features(settings, arguments.model, arguments.output, arguments.embeddings)
-
-
-def linear(arguments: Arguments) -> None:
-    """Linear probes on cached ImageNet features, or on cached iNat18 maps."""
-    experiment = _experiment(arguments)
-    if arguments.protocol == "inat18":
-        from e2mc.evaluation.inat18 import inat18
-
-        inat18(
-            stages.inat_settings(experiment, arguments.trial),
-            arguments.train,
-            arguments.test,
-            arguments.output,
-        )
-        return
-    from e2mc.evaluation.linear import linear as linear_probes
-
-    settings = stages.linear_settings(experiment, arguments.base, arguments.trial)
-    linear_probes(settings, arguments.train, arguments.test, arguments.output)
-
-
-def semisup(arguments: Arguments) -> None:
-    """Fine-tune on 1 and 10 per cent of the labels."""
-    from e2mc.evaluation.semisup import semisup as fine_tune
-
-    settings = stages.semisup_settings(_experiment(arguments), arguments.base, arguments.trial)
-    fine_tune(settings, arguments.model, arguments.output, arguments.state)
-
-
-def svm(arguments: Arguments) -> None:
-    """One-versus-rest SVMs on cached VOC07 features."""
-    from e2mc.evaluation.voc07 import voc07
-
-    settings = stages.svm_settings(_experiment(arguments), arguments.trial)
-    voc07(settings, arguments.train, arguments.test, arguments.output)
-
-
-def knn(arguments: Arguments) -> None:
-    """Nearest neighbours on cached ImageNet features."""
-    from e2mc.evaluation.knn import knn as nearest_neighbours
-
-    settings = stages.neighbour_settings(_experiment(arguments), arguments.base)
-    nearest_neighbours(
-        settings, arguments.train, arguments.test, arguments.embeddings, arguments.output
-    )
-
-
-def compare(arguments: Arguments) -> None:
-    """Paired tests on prediction files."""
-    from e2mc.reporting.compare import run
-
-    run(arguments.base, arguments.models, csv=arguments.csv, latex=arguments.latex)
-
-
-def significance(arguments: Arguments) -> None:
-    """Paired tests of every comparison that the tables make."""
-    from e2mc.reporting.significance import write_statistics
-
-    experiment = _experiment(arguments)
-    write_statistics(experiment, results(experiment.name))
-
-
-def table(arguments: Arguments) -> None:
-    """Write one table as CSV and LaTeX."""
-    from e2mc.reporting.tables import write_table
-
-    experiment = _experiment(arguments)
-    folder = results(experiment.name)
-    write_table(experiment, folder, arguments.name, arguments.csv, arguments.tex)
-
-
-def figure(arguments: Arguments) -> None:
-    """Draw one figure."""
-    from e2mc.reporting.figures import write_figure
-
-    experiment = _experiment(arguments)
-    write_figure(experiment, results(experiment.name), arguments.name, arguments.output)
-
-
-def page(arguments: Arguments) -> None:
-    """Write one page of the HTML report."""
-    from e2mc.reporting.pages import write_page
-
-    experiment = _experiment(arguments)
-    write_page(experiment, results(experiment.name), arguments.name, arguments.output)
-
-
-def summary(arguments: Arguments) -> None:
-    """Say where the results are and what they show."""
-    from e2mc.files import write_text
-    from e2mc.reporting.summary import summary as summarise
-
-    experiment = _experiment(arguments)
-    write_text(arguments.output, summarise(experiment, results(experiment.name)))
-
-
-def status(arguments: Arguments) -> None:
-    """Say what every job of an experiment is doing, from files alone."""
-    from e2mc.status.report import report
-
-    print(report(arguments.config, everything=arguments.all))
-
-
-def doctor(arguments: Arguments) -> None:
-    """Check everything that would otherwise fail after hours."""
-    from e2mc.doctor import run
-
-    sys.exit(run(_experiment(arguments), all_images=arguments.all_images))
-
-
-def _experiment(arguments: Arguments) -> Experiment:
-    return load_experiment(arguments.config)
+def _seen_by_status() -> AbstractContextManager[None]:
+    """A job of the workflow shows that it runs."""
+    log = log_of_this_process()
+    return nullcontext() if log is None else heartbeat(layout.heartbeat(log))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="e2mc", description="Each stage of the pipeline by hand, and the tests by themselves."
     )
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    chosen = parser.add_subparsers(metavar="VERB", required=True)
 
-    def verb(name: str, run: Callable[[Arguments], None], *options: str) -> argparse.ArgumentParser:
-        chosen = verbs.add_parser(name, help=run.__doc__, description=run.__doc__)
-        chosen.set_defaults(run=run, verb=name)
+    def verb(
+        name: str, run: Run, *options: str, about: str | None = None, aliases: Sequence[str] = ()
+    ) -> argparse.ArgumentParser:
+        about = about or run.__doc__
+        added = chosen.add_parser(name, help=about, description=about, aliases=aliases)
+        added.set_defaults(run=run, verb=name)
         for option in options:
-            _OPTIONS[option](chosen)
-        return chosen
+            _OPTIONS[option](added)
+        return added
 
-    verb("prepare-demo", prepare_demo, "config", "output")
-    fetching = verb("fetch", fetch)
+    _models(verb)
+    _evaluations(verb)
+    _reporting(verb)
+    _looks(verb)
+    return parser
+
+
+def _models(verb: Add) -> None:
+    verb("prepare", verbs.prepare, "config", "output", aliases=["prepare-demo"])
+    fetching = verb("fetch", verbs.fetch)
     fetching.add_argument("name", help="name in config/downloads.csv, or a kind: all of it")
     fetching.add_argument("--folder", type=Path, required=True, help="where the file goes")
-    importing = verb("import-checkpoint", import_checkpoint, "config", "base", "output")
+    importing = verb("import-checkpoint", verbs.import_checkpoint, "config", "base", "output")
     importing.add_argument("--source", type=Path, required=True, help="official checkpoint")
-    training = verb("pretrain", pretrain, "config", "base", "trial", "output", "state")
-    training.add_argument("--criterion", help="criterion to go on with; none: train from scratch")
+    options = ("config", "base", "training", "output", "state")
+    verb("scratch", verbs.scratch, *options)
+    training = verb("pretrain", verbs.pretrain, "trial", *options)
+    training.add_argument("--criterion", help="criterion to go on with; none: as `scratch`")
     training.add_argument("--start", type=Path, help="imported checkpoint to go on from")
-    training.add_argument("--history", type=Path, required=True, help="CSV, one line per epoch")
-    training.add_argument("--metrics", type=Path, required=True, help="JSON at the end")
-    extracting = verb("extract", extract, "config", "base", "trial", "model", "output")
-    extracting.add_argument(
-        "--dataset", nargs="+", required=True, choices=["imagenet", "inat18", "voc07"]
-    )
+    extracting = verb("extract", verbs.extract, "config", "base", "trial", "model", "output")
+    known = f"{', '.join(DATASETS)}, or names under `data.transfer`"
+    extracting.add_argument("--dataset", nargs="+", required=True, help=known)
     extracting.add_argument("--embeddings", type=Path, help="also keep test embeddings here")
-    probing = verb("linear", linear, "config", "base", "trial", "features", "output")
-    probing.add_argument("--protocol", choices=["imagenet", "inat18"], default="imagenet")
-    verb("semisup", semisup, "config", "base", "trial", "model", "output", "state")
-    verb("svm", svm, "config", "trial", "features", "output")
-    comparing_images = verb("knn", knn, "config", "base", "features", "output")
-    comparing_images.add_argument(
+
+
+def _evaluations(verb: Add) -> None:
+    """Protocols on cached features have one interface; nearest neighbours need embeddings too."""
+    verb("semisup", verbs.semisup, "config", "base", "trial", "model", "output", "state")
+    for protocol in PROTOCOLS:
+        if protocol.cached and protocol.stage != "knn":
+            base = "base" if protocol.by_method else "any-base"
+            probing = verb(
+                protocol.stage.replace("_", "-"),
+                partial(verbs.evaluate, protocol.stage),
+                *("config", base, "trial", "features", "output"),
+                about=protocol.summary,
+                aliases=_ALIASES.get(protocol.stage, ()),
+            )
+            if protocol == LINEAR:
+                # `linear --protocol inat18` is the older name of `inat18`
+                older = ["imagenet", "inat18"]
+                probing.add_argument("--protocol", choices=older, help=argparse.SUPPRESS)
+    comparing = verb("knn", verbs.knn, "config", "base", "features", "output")
+    comparing.add_argument(
         "--embeddings", type=Path, required=True, help="embeddings.npy of the extraction"
     )
-    comparing = verb("compare", compare)
+
+
+def _reporting(verb: Add) -> None:
+    comparing = verb("compare", verbs.compare)
     comparing.add_argument("base", type=Path, help="predictions.csv of the base model")
     comparing.add_argument("models", type=Path, nargs="+", help="predictions.csv of other models")
     comparing.add_argument("--csv", type=Path, help="also write the table as CSV")
     comparing.add_argument("--latex", type=Path, help="also write the table as LaTeX")
-    verb("significance", significance, "config")
-    tabulating = verb("table", table, "config")
-    tabulating.add_argument("name", help="table1, table2, table3, table_d1, table_d2, reproduction")
+    verb("significance", verbs.significance, "config")
+    tabulating = verb("table", verbs.table, "config")
+    tabulating.add_argument("name", help=", ".join((*TABLE_NAMES, "reproduction")))
     tabulating.add_argument("--csv", type=Path, required=True)
     tabulating.add_argument("--tex", type=Path, required=True)
-    drawing = verb("figure", figure, "config")
-    drawing.add_argument("name", help="figure2, figure3, figure4, figure_d1")
+    drawing = verb("figure", verbs.figure, "config")
+    drawing.add_argument("name", help=", ".join(FIGURE_NAMES))
     drawing.add_argument("--output", type=Path, nargs="+", required=True, help="one per format")
-    paging = verb("page", page, "config", "output")
+    paging = verb("page", verbs.page, "config", "output")
     paging.add_argument("name", help="a table, reproduction, significance, trials, overview")
-    verb("summary", summary, "config", "output")
-    looking = verb("status", status)
+    verb("summary", verbs.summary, "config", "output")
+
+
+def _looks(verb: Add) -> None:
+    looking = verb("status", verbs.status)
     looking.add_argument("--config", type=Path, help="one experiment; else all under results/")
-    looking.add_argument("--all", action="store_true", help="also list what is done or not started")
-    examining = verb("doctor", doctor, "config")
+    looking.add_argument("--all", action="store_true", help="also list what is done or not begun")
+    examining = verb("doctor", verbs.doctor, "config")
     examining.add_argument("--all-images", action="store_true", help="decode every image")
-    return parser
 
 
 def _option(
@@ -275,22 +132,32 @@ def _features(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{split}", type=Path, required=True, help=f"{split} index.json")
 
 
+def _training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--history", type=Path, required=True, help="CSV, one line per epoch")
+    parser.add_argument("--metrics", type=Path, required=True, help="JSON at the end")
+
+
 _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "config": _option("--config", default=Path("config/demo.yaml"), note="the experiment"),
     "base": _option("--base", kind=str, note="a name under `bases`"),
+    "any-base": _option("--base", kind=str, default="", note="changes nothing in this protocol"),
     "trial": _option("--trial", default=0, kind=int, note="seed of everything random"),
     "model": _option("--model", note="safetensors file"),
     "output": _option("--output", note="what is written"),
     "state": _option("--state", note="resumable state, kept when the run is killed"),
     "features": _features,
+    "training": _training,
 }
+
+_ALIASES = {"voc07": ["svm"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one verb; a mistake that the user can mend is one message and exit status 1."""
     parsed = _parser().parse_args(arguments)
     try:
-        parsed.run(parsed)
+        with _seen_by_status():
+            parsed.run(parsed)
     except E2MCError as error:
         sys.exit(f"e2mc {parsed.verb}: {error}")
     except BrokenPipeError:

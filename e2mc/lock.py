@@ -17,6 +17,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from e2mc.errors import E2MCError
+from e2mc.files import write_text
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 120.0
@@ -37,20 +38,27 @@ def locked(path: Path | str, *, wait: bool = True) -> Iterator[None]:
             written.
     """
     path = Path(path)
-    pid = os.getpid()
-    holder = {"machine": _machine(), "pid": pid, "started": start_ticks(pid), "token": uuid4().hex}
-    token = json.dumps(holder)
+    token = _token()
     _acquire(path, token, wait)
-    done = threading.Event()
-    heartbeat = threading.Thread(target=_beat, args=(path, done), daemon=True)
-    heartbeat.start()
-    try:
+    with _beating(path, token):
         yield
-    finally:
-        done.set()
-        heartbeat.join()
-        if _holder(path) == token:
-            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def heartbeat(path: Path | str) -> Iterator[None]:
+    """Show through the file ``path`` that this process lives while the block runs.
+
+    It is held like a lock and read by :func:`holder`, but shuts nobody out: who comes last is the
+    one who is seen.
+
+    Raises:
+        E2MCError: the file cannot be written.
+    """
+    path = Path(path)
+    token = _token()
+    write_text(path, token)
+    with _beating(path, token):
+        yield
 
 
 def holder(path: Path | str) -> str | None:
@@ -66,6 +74,27 @@ def holder(path: Path | str) -> str | None:
     if alive is None:
         alive = time.time() - _touched(path) / 1e9 < STALE_SECONDS
     return _describe(content) if alive else None
+
+
+def _token() -> str:
+    pid = os.getpid()
+    holder = {"machine": _machine(), "pid": pid, "started": start_ticks(pid), "token": uuid4().hex}
+    return json.dumps(holder)
+
+
+@contextmanager
+def _beating(path: Path, token: str) -> Iterator[None]:
+    """Touch a file that is ours every few seconds, and remove it if it still is."""
+    done = threading.Event()
+    beats = threading.Thread(target=_beat, args=(path, done), daemon=True)
+    beats.start()
+    try:
+        yield
+    finally:
+        done.set()
+        beats.join()
+        if _holder(path) == token:
+            path.unlink(missing_ok=True)
 
 
 def _acquire(path: Path, token: str, wait: bool) -> None:

@@ -19,7 +19,7 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the demo's data and configuration."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "config", tmp_path / "config")
-    main(["prepare-demo", "--output", "results/demo/data/prepared.json"])
+    main(["prepare", "--output", "results/demo/data/prepared.json"])
     return tmp_path
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from e2mc.config.protocols import PROTOCOLS
 from e2mc.config.strict import Strict, overlay, read_mapping, validated
 from e2mc.errors import E2MCError
 
@@ -18,7 +19,7 @@ SITE_VARIABLE = "E2MC_CLUSTER"
 SITE_FILE = Path("~/.config/e2mc/cluster.yaml")
 """The site's own file where the variable is not set."""
 
-ONE_PROCESS = ("import_checkpoint", "linear", "inat18", "voc07", "knn")
+ONE_PROCESS = ("import_checkpoint", *(one.stage for one in PROTOCOLS if one.cached))
 """Rules whose work is not divided among processes."""
 
 

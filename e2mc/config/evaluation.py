@@ -1,6 +1,6 @@
 """Evaluation protocols with the paper's constants (Appendix B.2)."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -75,6 +75,21 @@ class Neighbours(Strict):
     """Ranks of the neighbours whose distances Figure 3 shows."""
 
 
+class FewShot(Strict):
+    """Few labelled images per class of a folder tree, for every tree of `data.transfer`."""
+
+    classifiers: tuple[Literal["linear", "knn"], ...] = ("linear", "knn")
+    """`linear`: logistic regression; `knn`: the vote of `knn`, of as many neighbours as shots."""
+    shots: tuple[Annotated[int, Field(ge=1)], ...] = (1, 5, 10)
+    """Labelled images per class."""
+    draws: int = Field(5, ge=1)
+    """Random choices of the labelled images that an accuracy is averaged over."""
+    cost: float = Field(1.0, gt=0)
+    """Of the errors beside the L2 penalty, as scikit-learn's C (Tian et al. 2020: 1)."""
+    temperature: float = Field(0.07, gt=0)
+    """Temperature of the cosine-weighted vote, as in `knn`."""
+
+
 class Evaluation(Strict):
     """Everything that is measured on a model."""
 
@@ -88,6 +103,8 @@ class Evaluation(Strict):
     """Transfer to VOC 2007."""
     knn: Neighbours = Neighbours()
     """Nearest neighbours."""
+    few_shot: FewShot = FewShot()
+    """Transfer to folders of class folders, with few labels."""
     normalization_std: tuple[float, float, float] = (0.228, 0.224, 0.225)
     """Input normalisation of every evaluation (e2mc `eval_linear.py`: SwAV's 0.228)."""
     batch_size: int = Field(256, ge=1)

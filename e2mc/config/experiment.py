@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,16 @@ class ImageNetData(Strict):
     """Per cent of labels -> list in SimCLR's format, one file name per line."""
 
 
+class TreeData(Strict):
+    """A transfer data set: `train/<class>/*` and `test/<class>/*` (or `val/<class>/*`)."""
+
+    root: Path
+    """Folder of the class folders of both splits."""
+
+
+TreeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+
+
 class Data(Strict):
     """Where the data sets lie, and who makes them if they are not there."""
 
@@ -43,6 +53,9 @@ class Data(Strict):
     """Folder with `train2018.json`, `val2018.json` and `train_val2018/`; null: no such table."""
     voc07: Path | None = Path("data/VOCdevkit/VOC2007")
     """Folder with `JPEGImages`, `Annotations` and `ImageSets/Main`; null: no such table."""
+    transfer: dict[TreeName, TreeData] = {}
+    """Name -> any folder of class folders, for `few_shot` evaluation: `flowers: {root: ...}`. The
+    names of other data sets and protocols are taken."""
     evaluate_on: Literal["test", "validation"] = "test"
     """`validation` holds out part of the training images and never opens the test images: the
     place to choose weights and learning rates."""
@@ -54,6 +67,13 @@ class Data(Strict):
     """Pre-training on an image that cannot be decoded: `stop` and name it; or `skip`: the next
     decodable image of the data set takes its place, and `corrupt_images` in history.csv counts it.
     Evaluations always stop: their numbers are of all images."""
+
+    def root(self, dataset: str) -> Path | None:
+        """Folder of an evaluation data set; None: there is none."""
+        if dataset in self.transfer:
+            return self.transfer[dataset].root
+        found = getattr(self, dataset, None)
+        return found.root if isinstance(found, ImageNetData) else found
 
 
 class Images(Strict):
@@ -125,6 +145,8 @@ class Tables(Strict):
     """Base of Table D.1 (paper: VICReg)."""
     table_d2: Ablation | None = None
     """Table D.2; null: none."""
+    table_transfer: tuple[str, ...] | None = None
+    """Bases of the table of few-shot transfer; null: all. There is none without `data.transfer`."""
 
 
 class Experiment(Strict):
@@ -180,11 +202,19 @@ class Experiment(Strict):
             ("table3", self.tables.table3),
             ("table_d1", self.tables.table_d1),
             ("table_d2.base", ablation),
+            *(("table_transfer", base) for base in self.tables.table_transfer or ()),
         ):
             if base_name is not None and base_name not in self.bases:
                 raise ValueError(
                     f"tables.{key}: no base '{base_name}'; bases: {', '.join(self.bases)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _trees_have_names_of_their_own(self) -> "Experiment":
+        for name in self.data.transfer:
+            if name in (*Data.model_fields, *Evaluation.model_fields, "embeddings"):
+                raise ValueError(f"data.transfer.{name}: the name is taken, choose another")
         return self
 
     def _criteria_of(self, method: Method) -> list[str]:

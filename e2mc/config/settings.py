@@ -5,18 +5,24 @@ reruns nothing and a saved state stays valid.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field, PlainSerializer, field_serializer
 
 from e2mc.config.criteria import Criterion
-from e2mc.config.evaluation import VOC07, INat18, Neighbours
+from e2mc.config.evaluation import Neighbours
 from e2mc.config.experiment import Ablation, Base, Images
 from e2mc.config.fits import FineTune, LinearFit
 from e2mc.config.methods import AnyRecipe, Backbone, Optimizer, Recipe, Training, Views
 from e2mc.config.strict import Strict
 
-Dataset = Literal["imagenet", "inat18", "voc07"]
+Kind = Literal["pooled", "quarters"]
+"""`pooled`: D globally averaged channels; `quarters`: the 2x2-pooled maps, channel by channel."""
+
+KIND_VALUES: dict[Kind, int] = {"pooled": 1, "quarters": 4}
+"""Values of a kind, in units of D."""
+
+Options = TypeVar("Options")
 
 
 def _without_schedules(recipe: Recipe) -> dict[str, Any]:
@@ -63,19 +69,32 @@ class TrainSettings(Strict):
     seed: int
 
 
+class Crops(Strict):
+    """How the images of one split are seen."""
+
+    views: int = 0
+    """Random crops, each with a flip, as probes are trained."""
+    fixed: Literal["center", "squash"] | None = "center"
+    """The crop without randomness; null: none."""
+
+
+class DataSetSettings(Strict):
+    """An evaluation data set as an extraction reads it."""
+
+    data: ImageNetSettings | Path
+    train: Crops
+    test: Crops
+    kinds: tuple[Kind, ...] = ("pooled",)
+    """Features cached from one pass; the first has the plain folder name."""
+
+
 class ExtractSettings(Strict):
     """Feature extraction of one model on one or several data sets."""
 
     recipe: PlainRecipe
     backbone: Backbone
     images: Images
-    datasets: dict[Dataset, int]
-    """Data set -> number of augmented views of its training images."""
-    inat18_pooled: bool
-    imagenet: ImageNetSettings
-    inat18: Path | None
-    voc07: Path | None
-    voc_resize: Literal["squash", "center-crop"]
+    datasets: dict[str, DataSetSettings]
     normalization_std: tuple[float, float, float]
     pipeline: Literal["pillow", "tensor"]
     flip_probability: float
@@ -94,10 +113,10 @@ class LinearSettings(Strict):
     seed: int
 
 
-class INatSettings(Strict):
-    """The linear probe on cached iNat18 maps."""
+class ProtocolSettings(Strict, Generic[Options]):
+    """A protocol on cached features that depends on its own options alone."""
 
-    protocol: INat18
+    protocol: Options
     seed: int
 
 
@@ -117,14 +136,7 @@ class FineTuneSettings(Strict):
     seed: int
 
 
-class SVMSettings(Strict):
-    """The VOC07 SVMs on cached features."""
-
-    protocol: VOC07
-    seed: int
-
-
-class NeighbourSettings(Strict):
+class KNNSettings(Strict):
     """Nearest neighbours on cached ImageNet features, and distances between embeddings."""
 
     protocol: Neighbours

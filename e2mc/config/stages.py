@@ -5,24 +5,27 @@ stage, so a changed key reruns exactly the stages that can see it.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from e2mc.config.criteria import Criterion
-from e2mc.config.experiment import UNTRAINED, Experiment
+from e2mc.config.experiment import UNTRAINED, Data, Experiment
 from e2mc.config.methods import Training
+from e2mc.config.protocols import DATASETS, IMAGENET, LINEAR, dataset_of
 from e2mc.config.settings import (
-    Dataset,
+    DataSetSettings,
     ExtractSettings,
     FineTuneSettings,
     ImageNetSettings,
     ImportSettings,
-    INatSettings,
+    KNNSettings,
     LinearSettings,
-    NeighbourSettings,
+    ProtocolSettings,
     ReportingSettings,
-    SVMSettings,
     TrainSettings,
 )
+from e2mc.config.strict import Strict
+from e2mc.errors import E2MCError
 
 
 def _imagenet(experiment: Experiment) -> ImageNetSettings:
@@ -31,6 +34,23 @@ def _imagenet(experiment: Experiment) -> ImageNetSettings:
     return ImageNetSettings(
         root=data.imagenet.root, lists=data.imagenet.lists, validation_fraction=held_out
     )
+
+
+def data_settings(experiment: Experiment, dataset: str) -> ImageNetSettings | Path:
+    """What the loader of an evaluation data set is given.
+
+    Raises:
+        E2MCError: the experiment has no such data set.
+    """
+    if dataset == IMAGENET.name:
+        return _imagenet(experiment)
+    root = experiment.data.root(dataset)
+    if root is None:
+        raise E2MCError(
+            f"data.{dataset} is null, and data.transfer has no '{dataset}': give the folder of "
+            "the data"
+        )
+    return root
 
 
 def criterion_of(experiment: Experiment, base: str, criterion: str) -> Criterion | None:
@@ -72,9 +92,15 @@ def grid_criteria(experiment: Experiment) -> list[str]:
     return names
 
 
-def import_settings(experiment: Experiment, base: str) -> ImportSettings:
+def import_checkpoint_settings(experiment: Experiment, base: str) -> ImportSettings:
     """The import of a base model's checkpoint."""
     return ImportSettings(recipe=experiment.recipe(base), backbone=experiment.backbone)
+
+
+def prepare_settings(experiment: Experiment) -> Data:
+    """The data sets that are written here; what says how they are read keeps its default."""
+    kept = ("prepare", "cifar10_source", "cifar10_per_class", *DATASETS, "transfer")
+    return Data(**{name: getattr(experiment.data, name) for name in kept})
 
 
 def scratch_settings(experiment: Experiment, base: str) -> TrainSettings:
@@ -113,26 +139,21 @@ def seed_of(experiment: Experiment, trial: int) -> int:
 
 
 def extract_settings(
-    experiment: Experiment, base: str, trial: int, datasets: tuple[Dataset, ...]
+    experiment: Experiment, base: str, trial: int, datasets: tuple[str, ...]
 ) -> ExtractSettings:
     """Features of one model."""
     evaluation = experiment.evaluation
-    views: dict[Dataset, int] = {
-        "imagenet": evaluation.linear.views,
-        "inat18": evaluation.inat18.views,
-        "voc07": 1,
-    }
     recipe = experiment.recipe(base)
     return ExtractSettings(
         recipe=recipe,
         backbone=experiment.backbone,
         images=experiment.images,
-        datasets={name: views[name] for name in datasets},
-        inat18_pooled=evaluation.inat18.pooled,
-        imagenet=_imagenet(experiment),
-        inat18=experiment.data.inat18,
-        voc07=experiment.data.voc07,
-        voc_resize=evaluation.voc07.resize,
+        datasets={
+            name: DataSetSettings(
+                data=data_settings(experiment, name), **dataset_of(name).seen(evaluation)._asdict()
+            )
+            for name in datasets
+        },
         normalization_std=evaluation.normalization_std,
         pipeline=recipe.views.pipeline,
         flip_probability=recipe.views.flip_probability,
@@ -155,9 +176,12 @@ def linear_settings(experiment: Experiment, base: str, trial: int) -> LinearSett
     )
 
 
-def inat_settings(experiment: Experiment, trial: int) -> INatSettings:
-    """The iNat18 probe."""
-    return INatSettings(protocol=experiment.evaluation.inat18, seed=seed_of(experiment, trial))
+def protocol_settings(experiment: Experiment, stage: str, base: str, trial: int) -> Strict:
+    """A protocol on cached features, by the name of its stage; nearest neighbours have more."""
+    if stage == LINEAR.stage:
+        return linear_settings(experiment, base, trial)
+    options = getattr(experiment.evaluation, stage)
+    return ProtocolSettings(protocol=options, seed=seed_of(experiment, trial))
 
 
 def semisup_settings(experiment: Experiment, base: str, trial: int) -> FineTuneSettings:
@@ -180,14 +204,9 @@ def semisup_settings(experiment: Experiment, base: str, trial: int) -> FineTuneS
     )
 
 
-def svm_settings(experiment: Experiment, trial: int) -> SVMSettings:
-    """The VOC07 SVMs."""
-    return SVMSettings(protocol=experiment.evaluation.voc07, seed=seed_of(experiment, trial))
-
-
-def neighbour_settings(experiment: Experiment, base: str) -> NeighbourSettings:
+def knn_settings(experiment: Experiment, base: str) -> KNNSettings:
     """Nearest neighbours of one model."""
-    return NeighbourSettings(
+    return KNNSettings(
         protocol=experiment.evaluation.knn, space=space_of(experiment, base) or "hypersphere"
     )
 

@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from e2mc.config.protocols import Original
 from e2mc.config.settings import ImageNetSettings
 from e2mc.data.decode import decode
 from e2mc.data.image_set import ImageSet, LabelledImages, Split, some
 from e2mc.data.imagenet import open_imagenet
-from e2mc.data.inat18 import open_inat18
 from e2mc.data.labels import label_subset
-from e2mc.data.voc07 import open_voc07
 from e2mc.errors import E2MCError
 from e2mc.files import sha256
 
@@ -27,91 +26,32 @@ class Finding(NamedTuple):
     message: str
 
 
-class Expected(NamedTuple):
-    """What the original data set holds.
+def check_splits(
+    title: str, open_split: Callable[[Split], LabelledImages], original: Original | None = None
+) -> list[Finding]:
+    """Both splits; counts and known labels where the published data set is expected."""
+    return _splits(title, open_split, original)[0]
 
-    Attributes:
-        classes: number of classes.
-        train: training images.
-        test: test images.
-        labels: sample name of either split -> a class index that it must carry.
-        lists: per cent -> sha256 of the label list.
-        folders: sha256 of the class folders' sorted names, each with a newline; None: any names.
+
+def check_imagenet(
+    settings: ImageNetSettings,
+    original: Original | None = None,
+    lists: Mapping[int, str] | None = None,
+) -> list[Finding]:
+    """Both splits as in :func:`check_splits`, and the label lists.
+
+    Args:
+        settings: where they lie.
+        original: what is expected of the splits.
+        lists: per cent -> sha256 that a label list must have; None: any.
     """
-
-    classes: int
-    train: int
-    test: int
-    labels: Mapping[str, int] = {}
-    lists: Mapping[int, str] = {}
-    folders: str | None = None
-
-
-IMAGENET = Expected(
-    classes=1000,
-    train=1_281_167,
-    test=50_000,
-    labels={
-        "val/n01751748/ILSVRC2012_val_00000001.JPEG": 65,
-        "val/n09193705/ILSVRC2012_val_00000002.JPEG": 970,
-        "val/n02105855/ILSVRC2012_val_00000003.JPEG": 230,
-    },
-    folders="70002b0ff5de60a3a17a82dbfcff291931f96225ddf941ad2e182fc39e183d15",
-)
-"""ImageNet-1k; the hashes of the label lists are in the registry of downloads.
-
-Labels: `val_map.txt` as microsoft/Swin-Transformer prints its head (get_started.md), checked
-against the sorted folder names of a real copy, whose hash stands here too.
-"""
-
-INAT18 = Expected(
-    classes=8142,
-    train=437_513,
-    test=24_426,
-    labels={
-        "train_val2018/Plantae/7477/3b60c9486db1d2ee875f11a669fbde4a.jpg": 7477,
-        "train_val2018/Aves/2820/22c733d9199c35d2578232e3997e3da0.jpg": 2820,
-        "train_val2018/Arachnida/19/d17a9a6932315e5a1261659002c60a9f.jpg": 19,
-    },
-)
-"""iNaturalist 2018; labels as in the training lists of the long-tail literature (e.g.
-`iNaturalist18_train.txt` of Pepper-lll/NCfeature)."""
-
-VOC07 = Expected(
-    classes=20,
-    train=5011,
-    test=4952,
-    labels={
-        "JPEGImages/000005.jpg": 8,
-        "JPEGImages/000007.jpg": 6,
-        "JPEGImages/000001.jpg": 11,
-    },
-)
-"""PASCAL VOC 2007: a chair, a car, and in the test set a dog.
-
-Checked against the boxes that several public detectors list for these three images.
-"""
-
-
-def check_imagenet(settings: ImageNetSettings, expected: Expected | None = None) -> list[Finding]:
-    """Both splits and the label lists; counts and known labels where `expected` is given."""
-    findings, splits = _splits("ImageNet", lambda split: open_imagenet(settings, split), expected)
+    findings, splits = _splits("ImageNet", lambda split: open_imagenet(settings, split), original)
     train = splits.get("train")
     if isinstance(train, ImageSet):
         for percent, path in settings.lists.items():
-            wanted = expected.lists.get(percent) if expected else None
+            wanted = lists.get(percent) if lists else None
             findings.append(_check_list(f"{percent} % list", path, train, wanted))
     return findings
-
-
-def check_inat18(root: Path, expected: Expected | None = None) -> list[Finding]:
-    """Both splits; counts and known labels where `expected` is given."""
-    return _splits("iNat18", lambda split: open_inat18(root, split), expected)[0]
-
-
-def check_voc07(root: Path, expected: Expected | None = None) -> list[Finding]:
-    """Both splits; counts and known labels where `expected` is given."""
-    return _splits("VOC07", lambda split: open_voc07(root, split), expected)[0]
 
 
 def corrupt_images(images: LabelledImages, workers: int = 1) -> Iterator[str]:
@@ -132,7 +72,7 @@ def corrupt_images(images: LabelledImages, workers: int = 1) -> Iterator[str]:
 
 
 def _splits(
-    subject: str, open_split: Callable[[Split], LabelledImages], expected: Expected | None
+    subject: str, open_split: Callable[[Split], LabelledImages], expected: Original | None
 ) -> tuple[list[Finding], dict[Split, LabelledImages]]:
     findings: list[Finding] = []
     opened: dict[Split, LabelledImages] = {}
@@ -156,7 +96,7 @@ def _splits(
 
 
 def _check_counts(
-    found: Finding, images: LabelledImages, count: int, expected: Expected
+    found: Finding, images: LabelledImages, count: int, expected: Original
 ) -> Finding:
     wrong = None
     if (len(images), len(images.classes)) != (count, expected.classes):

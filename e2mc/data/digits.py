@@ -1,9 +1,10 @@
-"""The demo's data: scikit-learn's handwritten digits, written as three well-known data sets.
+"""The demo's data: scikit-learn's handwritten digits, written as well-known data sets.
 
 1,797 real images of 8x8 pixels come with scikit-learn. They become an ImageNet-style tree (ten
-classes), an iNaturalist-2018-style tree (digits upright and turned, twenty classes) and a
-VOC2007-style tree (scenes of several digits). Every file a training split is made of shows
-training digits only. The same bytes are written each time.
+classes), an iNaturalist-2018-style tree (digits upright and turned, twenty classes), a
+VOC2007-style tree (scenes of several digits) and one more tree of class folders (dark digits on
+white). Every file a training split is made of shows training digits only. The same bytes are
+written each time.
 """
 
 import json
@@ -20,6 +21,7 @@ SIZE = 16
 """Pixels of the images of single digits."""
 TEST_PER_DIGIT = 80
 TURNED_PER_CLASS = {"train": 30, "test": 20}
+INVERTED_PER_CLASS = {"train": 20, "test": 40}
 
 
 class Digits(NamedTuple):
@@ -117,6 +119,20 @@ def write_inat18(part: Path, splits: dict[str, Digits]) -> dict[str, int]:
         content = {"images": images, "annotations": annotations, "categories": categories}
         (part / file).write_text(json.dumps(content), encoding="utf-8")
         counts[split] = len(images)
+    return counts
+
+
+def write_inverted(part: Path, splits: dict[str, Digits]) -> dict[str, int]:
+    """A folder of class folders: the last digits of each split, dark on white as on paper."""
+    counts = {"classes": 10}
+    for split, digits in splits.items():
+        count = INVERTED_PER_CLASS[split]
+        for digit in range(10):
+            for index, image in enumerate(digits.of(digit)[-count:]):
+                path = part / split / str(digit) / f"{index:02d}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                enlarged(255 - image, SIZE).convert("RGB").save(path)
+        counts[split] = 10 * count
     return counts
 
 

@@ -4,11 +4,14 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from pkgutil import resolve_name
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from e2mc.config.protocols import dataset_of
+from e2mc.config.settings import ImageNetSettings
 from e2mc.errors import E2MCError
 
 Split = Literal["train", "test"]
@@ -50,6 +53,21 @@ class MultiLabelSet(LabelledImages):
     """Several objects per image: `labels` is (n, classes) int8: 1, -1 absent, 0 difficult."""
 
     labels: NDArray[np.int8]
+
+
+def open_images(dataset: str, data: ImageNetSettings | Path, split: Split) -> LabelledImages:
+    """Read one split of an evaluation data set by the loader that its record names.
+
+    Args:
+        dataset: its name.
+        data: what the loader is given, `stages.data_settings`.
+        split: "train" or "test".
+
+    Raises:
+        E2MCError: the layout is not what the loader expects.
+    """
+    images: LabelledImages = resolve_name(dataset_of(dataset).opener)(data, split)
+    return images
 
 
 def require_folder(folder: Path, what: str) -> None:

@@ -36,19 +36,40 @@ def open_imagenet(settings: ImageNetSettings, split: Split) -> ImageSet:
             nothing held out.
     """
     held_out = settings.validation_fraction
-    folder = settings.root / ("val" if split == "test" and held_out is None else "train")
-    classes = _classes(folder)
-    _require_same_classes(settings.root, classes, folder.name)
-    names, labels = [], []
-    for label, name in enumerate(classes):
-        files = _images(folder / name)
-        names += [f"{folder.name}/{name}/{file}" for file in files]
-        labels += [label] * len(files)
-    image_set = ImageSet(settings.root, tuple(names), np.asarray(labels, np.int64), classes)
+    folder = "val" if split == "test" and held_out is None else "train"
+    image_set = _read(settings.root, folder, other="val" if folder == "train" else "train")
     if held_out is None:
         return image_set
     listed = {line for path in settings.lists.values() for line in read_list(path)}
     return _part(image_set, held_out, listed, keep_held_out=split == "test")
+
+
+def open_tree(root: Path, split: Split) -> ImageSet:
+    """Read any folder of class folders; the test images are in `test`, else in `val`.
+
+    Args:
+        root: folder of both splits.
+        split: "train" or "test".
+
+    Returns:
+        Names sorted by class, then by file name.
+
+    Raises:
+        E2MCError: missing or empty folders, or class folders that differ between the splits.
+    """
+    test = "test" if (root / "test").is_dir() else "val"
+    return _read(root, *(("train", test) if split == "train" else (test, "train")))
+
+
+def _read(root: Path, folder: str, other: str) -> ImageSet:
+    classes = _classes(root / folder)
+    _require_same_classes(root, classes, folder, other)
+    names, labels = [], []
+    for label, name in enumerate(classes):
+        files = _images(root / folder / name)
+        names += [f"{folder}/{name}/{file}" for file in files]
+        labels += [label] * len(files)
+    return ImageSet(root, tuple(names), np.asarray(labels, np.int64), classes)
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
@@ -63,15 +84,14 @@ def _classes(folder: Path) -> tuple[str, ...]:
     return tuple(classes)
 
 
-def _require_same_classes(root: Path, classes: tuple[str, ...], opened: str) -> None:
-    other = "val" if opened == "train" else "train"
+def _require_same_classes(root: Path, classes: tuple[str, ...], opened: str, other: str) -> None:
     if not (root / other).is_dir():
         return
     others = _classes(root / other)
     if others != classes:
         lone = sorted(set(classes) ^ set(others))
         raise E2MCError(
-            f"{root / 'train'} and {root / 'val'} have different class folders: {some(lone)} "
+            f"{root / opened} and {root / other} have different class folders: {some(lone)} "
             "in one of them only. Labels would not agree: rename or remove the folders that differ"
         )
 

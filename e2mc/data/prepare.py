@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from e2mc.config.experiment import Data, ImageNetData
+from e2mc.config.experiment import Data
 from e2mc.data import digits, scenes
 from e2mc.data.cifar10 import prepare_cifar10
 from e2mc.data.tree import label_lists, write_lists, write_tree
@@ -27,7 +27,7 @@ def prepare(data: Data) -> Summary:
         E2MCError: a folder holds other data, or cannot be written; no source of CIFAR-10.
     """
     if data.prepare == "digits":
-        return prepare_digits(data.imagenet, data.inat18, data.voc07)
+        return prepare_digits(data)
     if data.prepare == "cifar10":
         (archive,) = find("cifar10")
         source = data.cifar10_source or fetch(archive, CIFAR10_FOLDER)
@@ -35,22 +35,18 @@ def prepare(data: Data) -> Summary:
     return {}
 
 
-def prepare_digits(imagenet: ImageNetData, inat18: Path | None, voc07: Path | None) -> Summary:
-    """Write scikit-learn's digits in the layouts of ImageNet, iNaturalist 2018 and VOC2007.
+def prepare_digits(data: Data) -> Summary:
+    """Write scikit-learn's digits in the layouts of ImageNet, iNaturalist 2018, VOC2007 and a tree.
 
     Each folder is absent or complete, and its bytes are the same every time. Test images and
     test scenes are made of digits that no training image shows.
 
     Args:
-        imagenet: root and label lists; the lists are nested, every class is on each.
-        inat18: folder of the second data set; None: not written.
-        voc07: folder of the third; None: not written.
+        data: root and label lists of the first (the lists are nested, every class is on each),
+            folders of the others, which are not written where there is none. Of the folder trees
+            only `inverted` is written.
     """
-    splits = digits.split_digits()
-    others: list[tuple[str, Path | None, Callable[..., dict[str, int]]]] = [
-        ("inat18", inat18, digits.write_inat18),
-        ("voc07", voc07, scenes.write_voc07),
-    ]
+    splits, imagenet = digits.split_digits(), data.imagenet
 
     def write_imagenet(part: Path) -> dict[str, int]:
         counts, names = digits.write_imagenet(part, splits)
@@ -59,10 +55,17 @@ def prepare_digits(imagenet: ImageNetData, inat18: Path | None, voc07: Path | No
         return counts
 
     summary = {"imagenet": write_tree(imagenet.root, _ORIGIN, write_imagenet)}
-    for name, root, write in others:
-        if root is not None:
+    for name, write in _OTHERS.items():
+        if root := data.root(name):
             summary[name] = write_tree(root, _ORIGIN, partial(write, splits=splits))
     return summary
 
+
+_OTHERS: dict[str, Callable[..., dict[str, int]]] = {
+    "inat18": digits.write_inat18,
+    "voc07": scenes.write_voc07,
+    "inverted": digits.write_inverted,
+}
+"""Data set or folder tree -> what writes it."""
 
 _ORIGIN = "scikit-learn's bundled handwritten digits"

@@ -9,21 +9,11 @@ from pathlib import Path
 
 from e2mc.config import stages
 from e2mc.config.experiment import Experiment
-from e2mc.data.checks import (
-    IMAGENET,
-    INAT18,
-    VOC07,
-    Expected,
-    check_imagenet,
-    check_inat18,
-    check_voc07,
-    corrupt_images,
-)
+from e2mc.config.protocols import IMAGENET, dataset_of, transfer_datasets
+from e2mc.config.settings import ImageNetSettings
 from e2mc.data.checks import Finding as DataFinding
-from e2mc.data.image_set import LabelledImages, Split
-from e2mc.data.imagenet import open_imagenet
-from e2mc.data.inat18 import open_inat18
-from e2mc.data.voc07 import open_voc07
+from e2mc.data.checks import check_imagenet, check_splits, corrupt_images
+from e2mc.data.image_set import LabelledImages, Split, open_images
 from e2mc.doctor.findings import Finding
 from e2mc.download.pins import read_pins
 from e2mc.download.registry import REGISTRY, PublicFile, find_checkpoint, label_list_hashes
@@ -38,14 +28,6 @@ Opener = Callable[[Split], LabelledImages]
 
 _SAMPLED_IMAGES = 32
 _TIMEOUT = 10.0
-_SOURCES = {
-    "imagenet": "ImageNet-1k comes from image-net.org after registration: class folders "
-    "<root>/train/<wnid> and <root>/val/<wnid>, root as in data.imagenet.root",
-    "inat18": "unpack train_val2018.tar.gz, train2018.json.tar.gz and val2018.json.tar.gz of "
-    "https://ml-inat-competition-datasets.s3.amazonaws.com/2018/ there, or set data.inat18 to null",
-    "voc07": "unpack VOCtrainval_06-Nov-2007.tar and VOCtest_06-Nov-2007.tar of "
-    "http://host.robots.ox.ac.uk/pascal/VOC/voc2007/ there, or set data.voc07 to null",
-}
 
 
 def data_sets(experiment: Experiment, all_images: bool) -> tuple[Counts | None, list[Finding]]:
@@ -66,7 +48,7 @@ def data_sets(experiment: Experiment, all_images: bool) -> tuple[Counts | None, 
         for subject, ok, message in found:
             what = f"{subject}: {message}"
             findings.append(
-                Finding("ok", what) if ok else Finding("error", what, _SOURCES[dataset])
+                Finding("ok", what) if ok else Finding("error", what, dataset_of(dataset).remedy)
             )
         if all(one.ok for one in found):
             train, test = open_split("train"), open_split("test")
@@ -87,28 +69,22 @@ def _missing_lists(experiment: Experiment) -> Iterator[Finding]:
 
 
 def _checks(experiment: Experiment) -> dict[str, tuple[Check, Opener]]:
-    data = experiment.data
-    base = next(iter(experiment.bases))
-    imagenet = stages.pretrain_settings(experiment, base, "continued", trial=0).data
-    original = experiment.comparable and imagenet.validation_fraction is None
+    names = (IMAGENET.name, *transfer_datasets(experiment))
+    return {name: _check(experiment, name) for name in names}
 
-    def expected(one: Expected) -> Expected | None:
-        return one if experiment.comparable else None
 
-    published = IMAGENET._replace(lists=label_list_hashes()) if original else None
-    checks: dict[str, tuple[Check, Opener]] = {
-        "imagenet": (
-            partial(check_imagenet, imagenet, published),
-            partial(open_imagenet, imagenet),
-        )
-    }
-    if data.inat18 is not None:
-        check = partial(check_inat18, data.inat18, expected(INAT18))
-        checks["inat18"] = (check, partial(open_inat18, data.inat18))
-    if data.voc07 is not None:
-        check = partial(check_voc07, data.voc07, expected(VOC07))
-        checks["voc07"] = (check, partial(open_voc07, data.voc07))
-    return checks
+def _check(experiment: Experiment, name: str) -> tuple[Check, Opener]:
+    """The published data set is expected at full scale, unless part of it is held out."""
+    dataset, data = dataset_of(name), stages.data_settings(experiment, name)
+    original = dataset.original if experiment.comparable else None
+    open_split = partial(open_images, name, data)
+    if not isinstance(data, ImageNetSettings):
+        return partial(check_splits, dataset.title, open_split, original), open_split
+    if data.validation_fraction is not None:
+        original = None
+    lists = label_list_hashes() if original else None
+    checked = partial(check_imagenet, data, original, lists)
+    return checked, open_split
 
 
 def _decoded(dataset: str, images: LabelledImages, all_images: bool) -> Iterator[Finding]:

@@ -8,22 +8,18 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from e2mc.config.settings import Kind
 from e2mc.errors import E2MCError
 from e2mc.evaluation.shards import REMEDY, Shard, load_shard
 from e2mc.files import read_json, sha256, write_text
 
-Kind = Literal["pooled", "quarters"]
-"""`pooled`: D globally averaged channels; `quarters`: the 2x2-pooled maps, channel by channel."""
-
 EXPONENT = 0x7C00
 ROWS = 4096
-HEAD = 2**16
-_COST = '"cost": '
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +28,7 @@ class Features:
 
     Attributes:
         index: the `index.json` they were opened from.
-        dataset: `imagenet`, `inat18` or `voc07`.
+        dataset: its name, see `e2mc.config.protocols`.
         split: `train` or `test`.
         kind: pooled vectors or 2x2 maps.
         names: sample ids, in the data set's order.
@@ -196,17 +192,6 @@ def open_pair(train: Path, test: Path) -> tuple[Features, Features]:
     for features in pair:
         features.verify()
     return pair
-
-
-def index_cost(index: Path) -> dict[str, Any]:
-    """The `cost` of an index, from its beginning alone: the names of a million images follow."""
-    with index.open(encoding="utf-8") as stream:
-        head = stream.read(HEAD)
-    at = head.find(_COST)
-    if at < 0:
-        return {}
-    found: dict[str, Any] = json.JSONDecoder().raw_decode(head, at + len(_COST))[0]
-    return found
 
 
 def discard_other_index(index: Path, source: str) -> None:

@@ -11,19 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from e2mc.config.settings import Dataset, ExtractSettings
+from e2mc.config.protocols import IMAGENET
+from e2mc.config.settings import KIND_VALUES, ExtractSettings, Kind
 from e2mc.data.evaluation_views import Crop, evaluation_batches
-from e2mc.data.image_set import LabelledImages, Split
-from e2mc.data.imagenet import open_imagenet
-from e2mc.data.inat18 import open_inat18
-from e2mc.data.voc07 import open_voc07
+from e2mc.data.image_set import LabelledImages, Split, open_images
 from e2mc.errors import E2MCError
-from e2mc.evaluation.feature_files import Kind, discard_other_index, write_index
+from e2mc.evaluation.feature_files import discard_other_index, write_index
 from e2mc.evaluation.shards import Shard, collect_shards, receipt, shard_path, write_shard
-from e2mc.files import atomic_write, digest, sha256
+from e2mc.files import atomic_write, digest, sha256, write_json
 from e2mc.methods import build_method
 from e2mc.models.backbone import Trunk, quarter_pool
 from e2mc.models.store import load_state, load_strict
+from e2mc.plan import layout
 from e2mc.provenance import cost, provenance
 from e2mc.training.distributed import Place, find_place
 
@@ -35,7 +34,7 @@ SHARD_BYTES = 2**28
 class _Job:
     """One split of one data set: its images, how they are seen, and what it all depends on."""
 
-    dataset: Dataset
+    dataset: str
     split: Split
     images: LabelledImages
     crops: tuple[Crop, ...]
@@ -66,11 +65,9 @@ def extract(
 ) -> None:
     """Cache a model's features of all data sets asked for.
 
-    Training images are seen as many times as there are views, each a random crop with a flip as
-    probes are trained; those of ImageNet once more as a centre crop, for nearest neighbours.
-    Test images are one centre crop. Both splits of VOC07 are one squashed image or centre crop.
-    iNat18 gives the 2x2-pooled maps, and from the same pass also pooled features if they are
-    asked for (in `inat18-<split>-pooled`); the other data sets pooled features.
+    The record of a data set (:mod:`e2mc.config.protocols`) says how often its images are seen, in
+    which crops, and which kinds of features come from the pass: the first kind lies in
+    `<dataset>-<split>`, others in `<dataset>-<split>-<kind>`.
 
     Processes started together (torchrun, srun) divide the shards. Started again, extraction goes
     on at the first shard that is missing, changed, or made from other settings.
@@ -80,12 +77,14 @@ def extract(
         model: `model.safetensors`; only trunk and, for embeddings, projector are loaded.
         output: folder that receives `<dataset>-<split>/`.
         embeddings: `.npy` file for the projector's float16 output on the first test images of
-            ImageNet, (samples, d).
+            ImageNet, which must be among the data sets; (samples, d).
 
     Raises:
         E2MCError: data or model unusable, features that are not finite, or another process that
             stopped before its shards were done.
     """
+    if embeddings is not None and IMAGENET.name not in settings.datasets:
+        raise E2MCError("embeddings are those of ImageNet's test images: extract imagenet as well")
     place, checksum = find_place(), sha256(model)
     network = _load(settings, model, place.device)
     jobs = [
@@ -102,8 +101,7 @@ def extract(
             spent = cost(seconds / place.world_size, place.world_size)
             _write_indices(settings, job, shards, model, checksum, spent, output)
     if embeddings is not None and place.rank == 0:
-        tested = [job.images for job in jobs if job.name == "imagenet-test"]
-        images = tested[0] if tested else open_imagenet(settings.imagenet, "test")
+        (images,) = (job.images for job in jobs if job.name == f"{IMAGENET.name}-test")
         _write_embeddings(settings, images, network, embeddings, place.device)
 
 
@@ -119,41 +117,18 @@ def _load(settings: ExtractSettings, model: Path, device: torch.device) -> dict[
     return network
 
 
-def _job(settings: ExtractSettings, dataset: Dataset, split: Split, checksum: str) -> _Job:
-    images = _open(settings, dataset, split)
-    random: list[Crop] = ["random"] * settings.datasets[dataset]
-    crops: tuple[Crop, ...] = ("center",)
-    if dataset == "voc07" and settings.voc_resize == "squash":
-        crops = ("squash",)
-    elif dataset == "inat18" and split == "train":
-        crops = tuple(random)
-    elif dataset == "imagenet" and split == "train":
-        crops = (*random, "center")
-    width = settings.backbone.feature_dimension
-    dims: dict[Kind, int] = {"pooled": width}
-    if dataset == "inat18":
-        dims = {"quarters": 4 * width, **(dims if settings.inat18_pooled else {})}
-    chosen = {
-        "backbone",
-        "images",
-        "normalization_std",
-        "pipeline",
-        "flip_probability",
-        "seed",
-    }
+def _job(settings: ExtractSettings, dataset: str, split: Split, checksum: str) -> _Job:
+    seen = settings.datasets[dataset]
+    images = open_images(dataset, seen.data, split)
+    of_split = seen.train if split == "train" else seen.test
+    random: list[Crop] = ["random"] * of_split.views
+    crops: tuple[Crop, ...] = (*random, of_split.fixed) if of_split.fixed else tuple(random)
+    dims = {kind: KIND_VALUES[kind] * settings.backbone.feature_dimension for kind in seen.kinds}
+    chosen = {*("backbone", "images", "normalization_std", "pipeline", "flip_probability", "seed")}
     plain = settings.model_dump(mode="json", include=chosen)
     names = digest([images.names, images.labels.tolist(), str(images.root)])
     source = digest([checksum, plain, dataset, split, crops, dims, names, SHARD_BYTES])
     return _Job(dataset, split, images, crops, dims, source)
-
-
-def _open(settings: ExtractSettings, dataset: Dataset, split: Split) -> LabelledImages:
-    if dataset == "imagenet":
-        return open_imagenet(settings.imagenet, split)
-    root = settings.inat18 if dataset == "inat18" else settings.voc07
-    if root is None:
-        raise E2MCError(f"data.{dataset} is null in the configuration: give the folder of the data")
-    return open_inat18(root, split) if dataset == "inat18" else open_voc07(root, split)
 
 
 def _write_shards(
@@ -162,7 +137,7 @@ def _write_shards(
     """The shards that fall to this process and are not there yet."""
     folders, bounds = job.folders(output), job.bounds()
     for folder in folders.values():
-        discard_other_index(folder / "index.json", job.source)
+        discard_other_index(folder / layout.INDEX_FILE, job.source)
     for number in range(place.rank, len(bounds), place.world_size):
         paths = {kind: shard_path(folder, number) for kind, folder in folders.items()}
         if all(receipt(path, job.source) for path in paths.values()):
@@ -192,8 +167,9 @@ def _write_indices(
     spent: dict[str, Any],
     output: Path,
 ) -> None:
-    """Declare the folders complete."""
+    """Declare the folders complete; the cost lies apart, for an index may be very long."""
     for kind, folder in job.folders(output).items():
+        write_json(folder / layout.COST_FILE, {"cost": spent})
         content = {
             "dataset": job.dataset,
             "split": job.split,
@@ -203,13 +179,12 @@ def _write_indices(
             "views": job.crops.count("random"),
             "model_sha256": checksum,
             "source": job.source,
-            "cost": spent,
             "provenance": provenance(settings.model_dump(mode="json"), {"model": model}),
             "classes": job.images.classes,
             "names": job.images.names,
             "labels": job.images.labels.tolist(),
         }
-        write_index(folder / "index.json", content, shards[kind])
+        write_index(folder / layout.INDEX_FILE, content, shards[kind])
 
 
 @torch.inference_mode()

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from e2mc.config.evaluation import INat18
 from e2mc.config.fits import LinearFit
 from e2mc.config.methods import Optimizer
-from e2mc.config.settings import INatSettings
+from e2mc.config.settings import ProtocolSettings
 from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import Features, open_pair
@@ -21,7 +22,9 @@ from e2mc.provenance import provenance
 from e2mc.training.optim import build_optimizer, set_learning_rate
 
 
-def inat18(settings: INatSettings, train_index: Path, test_index: Path, output: Path) -> None:
+def inat18(
+    settings: ProtocolSettings[INat18], train_index: Path, test_index: Path, output: Path
+) -> None:
     """Train and write the probe (paper 5.3, B.2.3; e2mc `eval_linear.py --use_bn`).
 
     Args:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from e2mc.config.settings import NeighbourSettings
+from e2mc.config.settings import KNNSettings
 from e2mc.criteria import to_unit_cube
 from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import open_pair
@@ -15,13 +15,14 @@ from e2mc.evaluation.neighbours import knn_top1, neighbour_distances
 from e2mc.evaluation.probe import best_device
 from e2mc.evaluation.results import write_classification
 from e2mc.files import atomic_write
+from e2mc.plan import layout
 from e2mc.provenance import provenance
 
 ROWS = 1024
 
 
 def knn(
-    settings: NeighbourSettings,
+    settings: KNNSettings,
     train_index: Path,
     test_index: Path,
     embeddings: Path,
@@ -59,7 +60,7 @@ def knn(
     )
     cube = in_unit_cube(embeddings, settings.space)
     distances = neighbour_distances(cube, protocol.distance_ranks, device=device)
-    with atomic_write(output / "distances.npy") as temporary, temporary.open("wb") as stream:
+    with atomic_write(output / layout.DISTANCES_FILE) as temporary, temporary.open("wb") as stream:
         np.save(stream, distances.astype(np.float32))
     write_classification(
         output,

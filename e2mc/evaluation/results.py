@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from e2mc.errors import E2MCError
 from e2mc.files import atomic_write, digest, write_json
+from e2mc.plan import layout
 from e2mc.provenance import cost
 
 
@@ -51,7 +52,8 @@ def write_classification(
 ) -> None:
     """Write a top-1 protocol's results; metrics.json is last and marks them complete.
 
-    ``last`` is the accuracy of the predictions written, after the last epoch. ``best`` and
+    ``last`` is the accuracy of the predictions, after the last epoch; of several random draws it
+    is their mean, and the predictions written are those of the first. ``best`` and
     ``best_epoch`` are the largest accuracy in the history, as official scripts report it: chosen
     on the test samples, and so not the reported number.
 
@@ -59,7 +61,7 @@ def write_classification(
         folder: the protocol's folder; its name is the protocol's.
         names: test samples.
         labels: their classes, (m,).
-        predictions: predicted classes, (m,).
+        predictions: predicted classes, (m,) or (draws, m).
         classes: number of classes.
         train_samples: labelled training samples.
         provenance: see `e2mc.provenance.provenance`.
@@ -69,9 +71,10 @@ def write_classification(
     """
     if history:
         rows = ((e.epoch, f"{e.top1:.4f}", f"{e.train_loss:.6g}", e.learning_rate) for e in history)
-        write_csv(folder / "history.csv", Epoch._fields, rows)
-    rows_of_predictions = zip(names, labels.tolist(), predictions.tolist(), strict=True)
-    write_csv(folder / "predictions.csv", ("sample", "label", "prediction"), rows_of_predictions)
+        write_csv(folder / layout.CURVE_FILE, Epoch._fields, rows)
+    first = np.atleast_2d(predictions)[0]
+    columns = zip(names, labels.tolist(), first.tolist(), strict=True)
+    write_csv(folder / layout.PREDICTIONS_FILE, ("sample", "label", "prediction"), columns)
     last = 100 * float(np.mean(predictions == labels))
     best = max(history, key=lambda epoch: epoch.top1, default=None)
     _write_metrics(
@@ -129,7 +132,7 @@ def write_multilabel(
         for name, of_sample, values in zip(names, labels.tolist(), scores.tolist(), strict=True)
         for class_name, label, score in zip(classes, of_sample, values, strict=True)
     )
-    write_csv(folder / "predictions.csv", ("sample", "class", "label", "score"), rows)
+    write_csv(folder / layout.PREDICTIONS_FILE, ("sample", "class", "label", "score"), rows)
     per_class = [100 * float(value) for value in np.asarray(average_precision)]
     mean = float(np.mean(per_class))
     _write_metrics(
@@ -159,4 +162,4 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 def _write_metrics(folder: Path, metric: str, **content: Any) -> None:
     head = {"protocol": folder.name, "metric": metric, "unit": "%"}
-    write_json(folder / "metrics.json", {**head, **content})
+    write_json(folder / layout.METRICS_FILE, {**head, **content})

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from e2mc.config.settings import SVMSettings
+from e2mc.config.evaluation import VOC07
+from e2mc.config.settings import ProtocolSettings
 from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import open_pair
 from e2mc.evaluation.results import write_multilabel
@@ -10,7 +11,9 @@ from e2mc.evaluation.svm import svm_average_precision
 from e2mc.provenance import provenance
 
 
-def voc07(settings: SVMSettings, train_index: Path, test_index: Path, output: Path) -> None:
+def voc07(
+    settings: ProtocolSettings[VOC07], train_index: Path, test_index: Path, output: Path
+) -> None:
     """Train, test and write the SVMs (paper 5.3, B.2.4); see `svm_average_precision`.
 
     Args:

@@ -5,16 +5,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from e2mc.config.experiment import Experiment
-from e2mc.data.checks import IMAGENET, INAT18, VOC07
-from e2mc.plan.jobs import EVALUATIONS, Job, jobs
+from e2mc.config.protocols import DATASETS, dataset_of
+from e2mc.config.settings import KIND_VALUES
+from e2mc.plan.jobs import EVALUATIONS, EXTRACTIONS, Job, jobs
 
 _GPUS = 2
 _EPOCHS = 10
 """What the hours in `Recipe.hours` are for."""
 
 _FLOAT16 = 2
-_POOLED_MAP = 4
-"""iNat18 is probed on 2x2 maps: four times the feature dimension."""
 
 
 class Estimate(NamedTuple):
@@ -68,10 +67,10 @@ def estimate(
     trained = [job for job in todo if job.stage == "pretrain"]
     scratch = [job for job in todo if job.stage == "scratch"]
     if images is None and experiment.comparable:
-        originals = {"imagenet": IMAGENET, "inat18": INAT18, "voc07": VOC07}
-        images = {name: (one.train, one.test) for name, one in originals.items()}
+        originals = {name: dataset.original for name, dataset in DATASETS.items()}
+        images = {name: (one.train, one.test) for name, one in originals.items() if one}
     hours = sum(_hours(experiment, job.base) for job in trained)
-    weighty = [job for job in todo if job.stage in ("import", "pretrain")]
+    weighty = [job for job in todo if job.stage in ("import_checkpoint", "pretrain")]
     return Estimate(
         training_runs=len(trained) + len(scratch),
         evaluations=sum(job.stage in EVALUATIONS for job in todo),
@@ -100,15 +99,14 @@ def _hours(experiment: Experiment, base: str) -> float:
 def _feature_bytes(
     experiment: Experiment, todo: list[Job], images: dict[str, tuple[int, int]]
 ) -> int:
-    evaluation = experiment.evaluation
     vector = experiment.backbone.feature_dimension * _FLOAT16
-    maps = vector * (_POOLED_MAP + evaluation.inat18.pooled)
-    crops = {"imagenet": evaluation.linear.views + 1, "inat18": evaluation.inat18.views}
     total = 0
     for job in todo:
-        for record in job.records if job.stage == "features" else ():
-            dataset, split = Path(record).parent.name.split("-")
-            train, test = images.get(dataset, (0, 0))
-            count = train * crops.get(dataset, 1) if split == "train" else test
-            total += count * (maps if dataset == "inat18" else vector)
+        for index in job.outputs if job.stage in EXTRACTIONS else ():
+            dataset, split = Path(index).parent.name.split("-")
+            seen = dataset_of(dataset).seen(experiment.evaluation)
+            crops = seen.train if split == "train" else seen.test
+            count = images.get(dataset, (0, 0))[split == "test"]
+            values = vector * sum(KIND_VALUES[kind] for kind in seen.kinds)
+            total += count * (crops.views + (crops.fixed is not None)) * values
     return total

@@ -3,20 +3,36 @@
 Nothing heavy is imported: Snakemake reads this while it plans, `e2mc status` at every look.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from e2mc.config.experiment import Experiment
+from e2mc.config.protocols import (
+    EMBEDDINGS,
+    IMAGENET,
+    PROTOCOLS,
+    dataset_of_result,
+    protocol_of,
+    transfer_datasets,
+)
 from e2mc.plan import layout, needs
 from e2mc.plan.needs import Cell
 
 TRAININGS = ("scratch", "pretrain")
-EVALUATIONS = ("linear", "semisup", "inat18", "voc07", "knn")
+EXTRACTIONS = ("extract_imagenet", "extract_transfer")
+EVALUATIONS = tuple(protocol.stage for protocol in PROTOCOLS)
+REPORTING = ("significance", "table", "figure", "summary")
 STAGES = (
-    *("data", "scratch", "import", "pretrain", "features", *EVALUATIONS),
-    *("statistics", "report"),
+    "prepare",
+    "scratch",
+    "import_checkpoint",
+    "pretrain",
+    *EXTRACTIONS,
+    *EVALUATIONS,
+    *REPORTING,
 )
-"""In the order in which data flows; the log of a job lies in the folder of its stage."""
+"""In the order in which data flows: a stage is a rule, and the logs of its jobs lie in the folder
+of this name."""
 
 
 class Job(NamedTuple):
@@ -26,7 +42,7 @@ class Job(NamedTuple):
         stage: one of `STAGES`.
         name: of its log, without suffix.
         outputs: what makes it done.
-        records: JSON files among them that say what it cost.
+        records: JSON files that say what it cost, if they are there.
         state: its run directory, if it goes on where it was interrupted.
         base: the base model it works on, if it is one.
     """
@@ -50,8 +66,8 @@ def jobs(experiment: Experiment) -> list[Job]:
     found = [
         *_bases(experiment),
         *(_pretrain(cell) for cell in cells if cell.criterion != "base"),
-        *(_features(experiment, cell) for cell in cells if not cell.protocol.startswith("semisup")),
-        *(_evaluation(experiment, cell) for cell in cells if cell.protocol != "embeddings"),
+        *(_extraction(experiment, cell) for cell in cells if protocol_of(cell.protocol).cached),
+        *(_evaluation(experiment, cell) for cell in cells if cell.protocol != EMBEDDINGS),
         *_reporting(experiment),
     ]
     return sorted(dict.fromkeys(found), key=lambda job: STAGES.index(job.stage))
@@ -59,13 +75,13 @@ def jobs(experiment: Experiment) -> list[Job]:
 
 def _bases(experiment: Experiment) -> Iterator[Job]:
     if experiment.data.prepare:
-        yield Job("data", "prepare", (layout.DATA_READY,))
+        yield Job("prepare", "data", (layout.DATA_READY,))
     for name, base in experiment.bases.items():
         if base.checkpoint is None:
             record, state = layout.SCRATCH_METRICS, layout.SCRATCH_STATE.format(base=name)
             outputs = _named((layout.SCRATCH, record), base=name)
             yield Job("scratch", name, outputs, outputs[1:], state, name)
-        yield Job("import", name, (layout.CHECKPOINT.format(base=name),), base=name)
+        yield Job("import_checkpoint", name, (layout.CHECKPOINT.format(base=name),), base=name)
 
 
 def _pretrain(cell: Cell) -> Job:
@@ -73,39 +89,38 @@ def _pretrain(cell: Cell) -> Job:
     return _on_model("pretrain", cell, outputs, outputs[1:], resumes=True)
 
 
-def _features(experiment: Experiment, cell: Cell) -> Job:
-    """Both transfer data sets are seen in one pass over the models, ImageNet in another."""
-    transfer = needs.transfer_protocols(experiment)
-    kind = "transfer" if cell.protocol in transfer else "imagenet"
-    datasets = transfer if kind == "transfer" else ("imagenet",)
-    patterns = [index for name in datasets for index in layout.INDICES[name]]
-    records = _named(patterns, **cell._asdict())
-    return _on_model("features", cell, records, records, kind=kind)
+def _extraction(experiment: Experiment, cell: Cell) -> Job:
+    """All transfer data sets are seen in one pass over the models, ImageNet in another."""
+    dataset = dataset_of_result(cell.protocol)
+    one = dataset.extraction == IMAGENET.extraction
+    datasets = (dataset.name,) if one else transfer_datasets(experiment)
+    splits = [(name, split) for name in datasets for split in ("train", "test")]
+    outputs, records = (
+        tuple(pattern.format(dataset=name, split=split, **cell._asdict()) for name, split in splits)
+        for pattern in (layout.INDEX, layout.COST)
+    )
+    return _on_model(dataset.extraction, cell, outputs, records)
 
 
 def _evaluation(experiment: Experiment, cell: Cell) -> Job:
     """All shares of the labels are one job."""
-    stage = cell.protocol.split("-")[0]
-    protocols: Sequence[str] = (cell.protocol,)
-    if stage == "linear":
-        protocols = needs.linear_protocols(experiment)
-    elif stage == "semisup":
-        protocols = needs.semisup_protocols(experiment, experiment.bases[cell.base])
-    cells = (cell._replace(protocol=protocol) for protocol in protocols)
+    protocol = protocol_of(cell.protocol)
+    cells = (cell._replace(protocol=name) for name in needs.results_beside(experiment, cell))
     records = tuple(layout.METRICS.format(**one._asdict()) for one in cells)
-    return _on_model(stage, cell, records, records, resumes=stage == "semisup")
+    kind = dataset_of_result(cell.protocol).name if protocol.dataset is None else ""
+    return _on_model(protocol.stage, cell, records, records, kind=kind, resumes=not protocol.cached)
 
 
 def _reporting(experiment: Experiment) -> Iterator[Job]:
     tests = (layout.STATISTICS.format(name=name) for name in needs.STATISTICS_NAMES)
-    yield Job("statistics", "significance", tuple(tests))
+    yield Job("significance", "significance", tuple(tests))
     for table in (*needs.tables(experiment), "reproduction"):
-        yield Job("report", table, (layout.TABLE_CSV.format(table=table),))
+        yield Job("table", table, (layout.TABLE_CSV.format(table=table),))
     for figure in needs.figures(experiment):
         formats = needs.FIGURE_FORMATS
         outputs = (layout.FIGURE.format(figure=figure, format=suffix) for suffix in formats)
-        yield Job("report", figure, tuple(outputs))
-    yield Job("report", "summary", (layout.SUMMARY,))
+        yield Job("figure", figure, tuple(outputs))
+    yield Job("summary", "summary", (layout.SUMMARY,))
 
 
 def _on_model(

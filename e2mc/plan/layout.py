@@ -1,6 +1,6 @@
 """Where every file of an experiment lies, relative to ``results/<experiment>/``.
 
-The Snakemake rules and the reporting package both take the patterns from here. ``{base}``,
+Whoever writes, reads or declares a file takes its pattern from here. ``{base}``,
 ``{criterion}``, ``{trial}`` and ``{protocol}`` are the identities of every run: a method and its
 checkpoint, what was added to the loss, the seed of everything random, the evaluation.
 """
@@ -13,6 +13,8 @@ FETCHED = "data/checkpoints/{name}.pth"
 """Downloaded checkpoints are shared by all experiments: relative to the repository's root."""
 
 EXPERIMENT = "experiment.yaml"
+HEAD_LOCK = ".head"
+HEAD_FLOCK = ".head.lock"
 DATA_READY = "data/prepared.json"
 SCRATCH = "scratch/{base}.pth"
 SCRATCH_HISTORY = "scratch/{base}.history.csv"
@@ -22,24 +24,21 @@ MODEL = f"pretrain/{RUN}/model.safetensors"
 HISTORY = f"pretrain/{RUN}/history.csv"
 PRETRAIN_METRICS = f"pretrain/{RUN}/metrics.json"
 FEATURES = f"features/{RUN}"
-IMAGENET_TRAIN = f"{FEATURES}/imagenet-train/index.json"
-IMAGENET_TEST = f"{FEATURES}/imagenet-test/index.json"
-INAT18_TRAIN = f"{FEATURES}/inat18-train/index.json"
-INAT18_TEST = f"{FEATURES}/inat18-test/index.json"
-VOC07_TRAIN = f"{FEATURES}/voc07-train/index.json"
-VOC07_TEST = f"{FEATURES}/voc07-test/index.json"
-INDICES = {
-    "imagenet": (IMAGENET_TRAIN, IMAGENET_TEST),
-    "inat18": (INAT18_TRAIN, INAT18_TEST),
-    "voc07": (VOC07_TRAIN, VOC07_TEST),
-}
-"""Data set -> what declares the features of its two splits complete."""
+INDEX_FILE = "index.json"
+INDEX = f"{FEATURES}/{{dataset}}-{{split}}/{INDEX_FILE}"
+"""Declares the features of one split complete."""
+COST_FILE = "cost.json"
+COST = f"{FEATURES}/{{dataset}}-{{split}}/{COST_FILE}"
+"""What their extraction cost; older extractions have none."""
 EMBEDDINGS = f"{FEATURES}/embeddings.npy"
 EVALUATION = f"evaluate/{RUN}"
-METRICS = f"{EVALUATION}/{{protocol}}/metrics.json"
-PREDICTIONS = f"{EVALUATION}/{{protocol}}/predictions.csv"
-CURVE = f"{EVALUATION}/{{protocol}}/history.csv"
-DISTANCES = f"{EVALUATION}/knn/distances.npy"
+RESULT = f"{EVALUATION}/{{protocol}}"
+METRICS_FILE, PREDICTIONS_FILE, CURVE_FILE = "metrics.json", "predictions.csv", "history.csv"
+METRICS = f"{RESULT}/{METRICS_FILE}"
+PREDICTIONS = f"{RESULT}/{PREDICTIONS_FILE}"
+CURVE = f"{RESULT}/{CURVE_FILE}"
+DISTANCES_FILE = "distances.npy"
+DISTANCES = f"{EVALUATION}/knn/{DISTANCES_FILE}"
 STATISTICS = "statistics/{name}.csv"
 TABLE_CSV = "tables/{table}.csv"
 TABLE_TEX = "tables/{table}.tex"
@@ -49,16 +48,29 @@ PAGE = "report/{page}.html"
 """A table or the overview as it stands in the HTML report."""
 SCRATCH_STATE = ".runs/scratch/{base}"
 STATE = ".runs/{stage}/{base}/{criterion}/trial{trial}"
-LOG = "logs/{stage}/{job}.log"
+LOGS = "logs"
+LOG = f"{LOGS}/{{stage}}/{{job}}.log"
 JOB = "{base}-{criterion}-trial{trial}"
 """How the log of a job on one model is named."""
 
 
 def job_folder(log: Path | str) -> Path:
-    """What a cluster knows of the job with this log: ``logs`` becomes ``.runs/jobs``."""
+    """What is known of the job with this log while it runs: ``logs`` becomes ``.runs/jobs``."""
     log = Path(log)
-    parts = [".runs/jobs" if part == "logs" else part for part in log.parent.parts]
-    return Path(*parts, log.stem)
+    return log.parents[2] / ".runs/jobs" / log.parent.name / log.stem
+
+
+def indices(dataset: str) -> tuple[str, str]:
+    """Pattern of the indices of both splits of a data set."""
+    train, test = (
+        INDEX.replace("{dataset}", dataset).replace("{split}", split) for split in ("train", "test")
+    )
+    return train, test
+
+
+def heartbeat(log: Path | str) -> Path:
+    """What is touched while a job with this log runs."""
+    return job_folder(log) / "heartbeat"
 
 
 def results(experiment: str) -> Path:

@@ -10,11 +10,22 @@ from typing import NamedTuple
 
 from e2mc.config.experiment import Base, Experiment
 from e2mc.config.methods import RECIPES
+from e2mc.config.protocols import (
+    EMBEDDINGS,
+    FEW_SHOT,
+    LINEAR,
+    PROTOCOLS,
+    SEMISUP,
+    dataset_of_result,
+    protocol_of,
+    transfer_datasets,
+)
 from e2mc.config.stages import grid_criteria
 from e2mc.errors import E2MCError
 from e2mc.plan import layout
 
-TABLE_NAMES = ("table1", "table2", "table3", "table_d1", "table_d2")
+PAPER_TABLES = ("table1", "table2", "table3", "table_d1", "table_d2")
+TABLE_NAMES = (*PAPER_TABLES, "table_transfer")
 FIGURE_NAMES = ("figure2", "figure3", "figure4", "figure_d1")
 STATISTICS_NAMES = ("significance", "trials")
 FIGURE_FORMATS = ("pdf", "png")
@@ -46,7 +57,7 @@ def table_inputs(experiment: Experiment, table: str) -> list[Cell]:
     """Evaluations behind one table or `reproduction`, empty if the experiment has no such table.
 
     Raises:
-        E2MCError: there is no table of that name in the paper.
+        E2MCError: there is no table of that name.
     """
     shown = experiment.tables
     if table == "table1":
@@ -63,22 +74,25 @@ def table_inputs(experiment: Experiment, table: str) -> list[Cell]:
         ]
     if table == "table_d2":
         return _table_d2(experiment)
+    if table == "table_transfer":
+        bases = shown.table_transfer or tuple(experiment.bases)
+        return [cell for base in bases for cell in _few_shot(experiment, base)]
     if table == "reproduction":
         return reproduction_inputs(experiment)
     raise E2MCError(f"no table '{table}'; tables: {', '.join(TABLE_NAMES)}")
 
 
 def figure_inputs(experiment: Experiment, figure: str) -> list[Cell]:
-    """What one figure is drawn from; the protocol of Figures 2 and D.1 is ``embeddings``.
+    """What one figure is drawn from; the protocol of Figures 2 and D.1 is `EMBEDDINGS`.
 
     Raises:
         E2MCError: there is no figure of that name.
     """
     trained = [name for name, base in experiment.bases.items() if "e2mc" in base.criteria]
     if figure == "figure2":
-        return _pair(trained[:1], "embeddings")
+        return _pair(trained[:1], EMBEDDINGS)
     if figure == "figure_d1":
-        return _pair(trained, "embeddings")
+        return _pair(trained, EMBEDDINGS)
     if figure == "figure3":
         return _pair(trained, "knn")
     if figure == "figure4":
@@ -99,14 +113,15 @@ def statistics_inputs(experiment: Experiment) -> list[Cell]:
 
 
 def reproduction_inputs(experiment: Experiment) -> list[Cell]:
-    """Evaluations that are set against published numbers: those of all five tables."""
-    cells = [cell for table in TABLE_NAMES for cell in table_inputs(experiment, table)]
+    """Evaluations that are set against published numbers: those of the paper's five tables."""
+    cells = [cell for table in PAPER_TABLES for cell in table_inputs(experiment, table)]
     return list(dict.fromkeys(cells))
 
 
 def all_inputs(experiment: Experiment) -> list[Cell]:
     """Everything that tables, tests and figures are made from."""
-    cells = reproduction_inputs(experiment) + statistics_inputs(experiment)
+    cells = [cell for table in TABLE_NAMES for cell in table_inputs(experiment, table)]
+    cells += statistics_inputs(experiment)
     for figure in figures(experiment):
         cells += figure_inputs(experiment, figure)
     return list(dict.fromkeys(cells))
@@ -129,7 +144,8 @@ def page_inputs(experiment: Experiment, page: str) -> list[Cell]:
         return statistics_inputs(experiment)
     if page == "overview":
         cells = reproduction_inputs(experiment) + statistics_inputs(experiment)
-        return list(dict.fromkeys(cells + figure_inputs(experiment, "figure3")))
+        cells += figure_inputs(experiment, "figure3") + table_inputs(experiment, "table_transfer")
+        return list(dict.fromkeys(cells))
     return table_inputs(experiment, page)
 
 
@@ -180,20 +196,26 @@ def statistics_files(experiment: Experiment) -> list[str]:
 
 def linear_protocols(experiment: Experiment) -> tuple[str, ...]:
     """The configured shares of the labels, as protocol names."""
-    return tuple(f"linear-{percent}" for percent in experiment.evaluation.linear.percents)
+    return LINEAR.folders(experiment.evaluation)
 
 
 def semisup_protocols(experiment: Experiment, base: Base) -> tuple[str, ...]:
     """The same for fine-tuning, none for methods without such a protocol."""
     if not RECIPES[base.method].semisup:
         return ()
-    return tuple(f"semisup-{percent}" for percent in experiment.evaluation.semisup.percents)
+    return SEMISUP.folders(experiment.evaluation)
 
 
 def transfer_protocols(experiment: Experiment) -> tuple[str, ...]:
-    """The configured transfer data sets."""
-    data = {"inat18": experiment.data.inat18, "voc07": experiment.data.voc07}
-    return tuple(name for name, folder in data.items() if folder is not None)
+    """The columns of Table 2: those of its protocols whose data set is configured."""
+    data = transfer_datasets(experiment)
+    return tuple(one.stage for one in PROTOCOLS if one.published and one.dataset in data)
+
+
+def results_beside(experiment: Experiment, cell: Cell) -> tuple[str, ...]:
+    """Every result of the job that makes this one, itself included."""
+    dataset = dataset_of_result(cell.protocol).name
+    return protocol_of(cell.protocol).folders(experiment.evaluation, dataset)
 
 
 def _files(cells: Iterable[Cell], patterns: Iterable[str]) -> list[str]:
@@ -240,7 +262,24 @@ def _table2(experiment: Experiment, base: str) -> list[Cell]:
         for criterion in _principal(experiment, base)
         if criterion != "continued"
         for protocol in transfer_protocols(experiment)
-        for trial in range(1 if (criterion, protocol) == ("base", "voc07") else experiment.trials)
+        for trial in range(_table2_trials(experiment, criterion, protocol))
+    ]
+
+
+def _table2_trials(experiment: Experiment, criterion: str, protocol: str) -> int:
+    fixed = criterion == "base" and protocol_of(protocol).deterministic
+    return 1 if fixed else experiment.trials
+
+
+def _few_shot(experiment: Experiment, base: str) -> list[Cell]:
+    """Every trial draws other images, so those of `base` differ too."""
+    return [
+        Cell(base, criterion, trial, protocol)
+        for criterion in _principal(experiment, base)
+        if criterion != "continued"
+        for dataset in experiment.data.transfer
+        for protocol in FEW_SHOT.folders(experiment.evaluation, dataset)
+        for trial in range(experiment.trials)
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from e2mc.config import Experiment
+from e2mc.config.protocols import LINEAR, SEMISUP
 from e2mc.reporting.findings import runner_up, winner
 from e2mc.reporting.names import METHODS, SHORT_PROTOCOLS, criterion_name
 from e2mc.reporting.published import published
@@ -123,7 +124,7 @@ def accuracy_table(
         [_row(model, by_model[model], arrangement.protocols) for model in group]
         for group in arrangement.groups
     ]
-    kinds = {"linear": "Linear", "semisup": "Semi-supervised"}
+    kinds = {one.stage: one.title for one in (LINEAR, SEMISUP)}
     columns = [Column("Method"), Column("Epochs", "r")]
     columns += [
         Column(SHORT_PROTOCOLS[name], "c", kinds.get(name.split("-")[0], ""))

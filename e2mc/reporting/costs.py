@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from e2mc.config import Experiment
-from e2mc.evaluation.feature_files import index_cost
 from e2mc.files import read_json
 from e2mc.plan.jobs import STAGES, Job, jobs
 from e2mc.provenance import duration
@@ -46,10 +45,10 @@ def total(parts: Iterable[Cost]) -> Cost:
 
 
 def _records(job: Job, results: Path) -> Iterator[dict[str, Any]]:
+    """Of an older extraction there may be none."""
     for file in job.records:
-        path = results / file
-        if path.exists():
-            record = index_cost(path) if job.stage == "features" else read_json(path).get("cost")
+        if (results / file).exists():
+            record = read_json(results / file).get("cost")
             if record:
                 yield record
 

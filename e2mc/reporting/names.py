@@ -1,8 +1,8 @@
 """How things are called in tables and figures, in the text of :mod:`e2mc.reporting.table`."""
 
-from e2mc.reporting.table import THIN
-
+from e2mc.config import protocols
 from e2mc.config.methods import RECIPES
+from e2mc.reporting.table import THIN
 
 METHODS = {name: recipe.title for name, recipe in RECIPES.items()}
 
@@ -25,16 +25,14 @@ CRITERIA = {
 SHORT_PROTOCOLS = {
     **{f"linear-{percent}": f"{percent}{THIN}%" for percent in (1, 10, 100)},
     **{f"semisup-{percent}": f"{percent}{THIN}%" for percent in (1, 10)},
-    "inat18": "iNat18",
-    "voc07": "VOC07",
+    **{one.stage: one.title for one in protocols.PROTOCOLS if one.published},
 }
 """Heads of columns; the kind of protocol stands above them."""
 
 PROTOCOLS = {
     **{f"linear-{percent}": f"linear, {percent}{THIN}%" for percent in (1, 10, 100)},
     **{f"semisup-{percent}": f"semi, {percent}{THIN}%" for percent in (1, 10)},
-    "inat18": "iNat18",
-    "voc07": "VOC07",
+    **{one.stage: one.title for one in protocols.PROTOCOLS if one.published},
 }
 """In full."""
 

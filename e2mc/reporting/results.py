@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from e2mc.config import Experiment
+from e2mc.config.protocols import protocol_of
 from e2mc.errors import E2MCError
 from e2mc.files import read_json
 from e2mc.plan import layout
@@ -125,7 +126,7 @@ def summarise(scores: pd.DataFrame, base: str, criterion: str, protocol: str) ->
         return Entry(nan, nan, 0, len(chosen), nan, 0.0, False, note or "not evaluated")
     mean, error, n = mean_and_standard_error(found["last"].to_numpy())
     best = float(found["best"].mean())
-    resolution = 0.0 if protocol == "voc07" else 100 / int(found["n"].min())
+    resolution = 0.0 if protocol_of(protocol).multilabel else 100 / int(found["n"].min())
     exact = is_deterministic(criterion, protocol)
     return Entry(mean, error, n, len(chosen), best, resolution, exact, note)
 
@@ -157,7 +158,7 @@ def paired_trials(
 
 def is_deterministic(criterion: str, protocol: str) -> bool:
     """Whether nothing varies from trial to trial: one centre crop of one checkpoint."""
-    return (criterion, protocol) == ("base", "voc07")
+    return criterion == "base" and protocol_of(protocol).deterministic
 
 
 def clearly_above(high: Entry, low: Entry) -> bool:

@@ -17,6 +17,7 @@ from e2mc.reporting import (
     statistics_tables,
     table_d1,
     table_d2,
+    transfer_table,
 )
 from e2mc.reporting.accuracies import Arrangement, accuracy_cells, accuracy_table
 from e2mc.reporting.frames import read_csv, to_csv
@@ -60,6 +61,7 @@ _DEFINITIONS = {
     "table3": _accuracies(accuracy_tables.table3, accuracy_tables.table3_caption),
     "table_d1": Definition(table_d1.cells, _single(table_d1.lay_out)),
     "table_d2": Definition(table_d2.cells, _single(table_d2.lay_out)),
+    "table_transfer": Definition(transfer_table.cells, _single(transfer_table.lay_out)),
     "reproduction": Definition(reproduction.cells, reproduction.lay_out),
 }
 _LAYOUTS = {
@@ -78,7 +80,7 @@ def write_table(experiment: Experiment, results: Path, table: str, csv: Path, te
     Args:
         experiment: the experiment.
         results: its results folder.
-        table: `table1`, `table2`, `table3`, `table_d1`, `table_d2` or `reproduction`.
+        table: one of `needs.TABLE_NAMES`, or `reproduction`.
         csv: destination.
         tex: destination.
 

@@ -83,11 +83,13 @@ def _table(found: list[Status]) -> Iterator[str]:
     """A line per stage, a column per state that occurs."""
     count = Counter((status.job.stage, status.state) for status in found)
     shown = [state for state in STATES if any(status.state == state for status in found)]
-    yield f"  {'stage':<10}" + "".join(f"{state:>13}" for state in shown)
+    name = max(map(len, STAGES))
+    yield f"  {'stage':<{name}}" + "".join(f"  {state}" for state in shown)
     for stage in STAGES:
-        cells = [count[stage, state] for state in shown]
-        if any(cells):
-            yield f"  {stage:<10}" + "".join(f"{cell or '-':>13}" for cell in cells)
+        cells = {state: count[stage, state] or "-" for state in shown}
+        if set(cells.values()) != {"-"}:
+            columns = (f"  {cell:>{len(state)}}" for state, cell in cells.items())
+            yield f"  {stage:<{name}}" + "".join(columns)
 
 
 def _listed(found: list[Status], results: Path) -> Iterator[str]:

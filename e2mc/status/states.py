@@ -5,22 +5,21 @@ trainings and `job.json` of cluster jobs say everything, while all of it changes
 imported.
 """
 
-import os
 import re
 import socket
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from e2mc.cluster.records import CANCELLED, DONE, FAILED, SETTLED, Record, read_record
 from e2mc.config.experiment import Experiment
+from e2mc.config.protocols import PROTOCOLS, dataset_of
 from e2mc.errors import E2MCError
 from e2mc.files import read_json
 from e2mc.lock import STALE_SECONDS, holder
 from e2mc.plan import layout
-from e2mc.plan.jobs import Job, jobs
+from e2mc.plan.jobs import EXTRACTIONS, Job, jobs
 
 STATES = ("done", "running", "queued", "unmonitored", "interrupted", "failed", "not started")
 """`queued`: in Slurm's queue; `unmonitored`: in Slurm's hands, but no head is there to look."""
@@ -65,16 +64,21 @@ def statuses(experiment: Experiment, results: Path) -> list[Status]:
     return [Status(one.job, "done") if _is_spent(one, states) else one for one in found]
 
 
-_READERS = {"imagenet": ("linear", "knn"), "transfer": ("inat18", "voc07")}
-
-
 def _is_spent(status: Status, states: Mapping[tuple[str, str], str]) -> bool:
     """Features that were deleted when all that reads them was done are no work left to do."""
-    if status.job.stage != "features" or status.state not in ("interrupted", "not started"):
+    if status.job.stage not in EXTRACTIONS or status.state not in ("interrupted", "not started"):
         return False
-    model, _, kind = status.job.name.rpartition("-")
-    readers = {states.get((stage, model), "done") for stage in _READERS[kind]}
-    return readers == {"done"}
+    readers = {
+        protocol.stage
+        for protocol in PROTOCOLS
+        if protocol.cached and dataset_of(protocol.dataset or "").extraction == status.job.stage
+    }
+    name = status.job.name
+    return all(
+        state == "done"
+        for (stage, job), state in states.items()
+        if stage in readers and (job == name or job.startswith(f"{name}-"))
+    )
 
 
 class _Look:
@@ -83,11 +87,7 @@ class _Look:
     def __init__(self, results: Path) -> None:
         self.results = results
         self.now = time.time()
-        self.written = _files_being_written()
-        self.head_started = _modified(results / layout.EXPERIMENT)
         self.head = head_of(results)
-        here = f" on {socket.gethostname()}"
-        self.head_elsewhere = self.head is not None and not self.head.endswith(here)
 
     def at(self, job: Job) -> Status:
         if all((self.results / file).exists() for file in job.outputs):
@@ -99,7 +99,7 @@ class _Look:
             record = None  # a later start was not on the cluster
         seen = Status(job, "running", "", progress, record)
         lines = _last_lines(log)
-        if self._runs(job, log, progress) or (record is None and self._runs_elsewhere(job, log)):
+        if self._runs(job, log, progress):
             return seen._replace(note="" if progress or not lines else lines[-1])
         if record is not None and record.state not in SETTLED:
             if self.head is None or self.now - record.seen > WATCHED_SECONDS:
@@ -110,16 +110,10 @@ class _Look:
         return self._not_running(seen, lines)
 
     def _runs(self, job: Job, log: Path, progress: Mapping[str, Any]) -> bool:
-        """Whether a process is at work on it, as far as can be told from this machine."""
+        """Whether a process says so: by its lock, its heartbeat, or fresh progress."""
         if job.state and holder(self.results / job.state / "lock"):
             return True
-        return os.path.realpath(log) in self.written or self._reports(progress)
-
-    def _runs_elsewhere(self, job: Job, log: Path) -> bool:
-        """A job without a lock, begun by a head on another machine, is seen by its log alone."""
-        if not self.head_elsewhere or job.state:
-            return False
-        return _modified(log) >= self.head_started > 0 and not _error(_last_lines(log))
+        return holder(layout.heartbeat(log)) is not None or self._reports(progress)
 
     def _reports(self, progress: Mapping[str, Any]) -> bool:
         if progress.get("status") != "running":
@@ -154,7 +148,7 @@ class _Look:
 
 def head_of(results: Path) -> str | None:
     """The snakemake that is at work on a results folder, if one is."""
-    return holder(results / ".head")
+    return holder(results / layout.HEAD_LOCK)
 
 
 def _error(lines: list[str]) -> str | None:
@@ -191,12 +185,3 @@ def _modified(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def _files_being_written() -> set[str]:
-    """Files that this user's processes on this machine write their standard output to."""
-    found = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            found.add(os.readlink(process / "fd/1"))  # noqa: PTH115
-    return found

@@ -5,11 +5,11 @@ from typing import Any
 
 from e2mc.config.criteria import Criterion
 from e2mc.config.methods import Optimizer, Training
+from e2mc.config.protocols import IMAGENET_1K
 from e2mc.config.settings import TrainSettings
-from e2mc.data.checks import IMAGENET
 from e2mc.training.distributed import Place
 
-PAPER_IMAGES = IMAGENET.train
+PAPER_IMAGES = IMAGENET_1K.train
 PAPER_PROCESSES = 2
 
 Plan = dict[str, tuple[Any, Any]]

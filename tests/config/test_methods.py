@@ -69,7 +69,7 @@ def test_settings_keep_the_type_and_read_back(method: str) -> None:
 def test_an_import_depends_on_the_shape_alone() -> None:
     def dumped(**section: Any) -> dict[str, Any]:
         experiment = parse_experiment(experiment_with("swav", **section), "test")
-        return stages.import_settings(experiment, "model").model_dump(mode="json")
+        return stages.import_checkpoint_settings(experiment, "model").model_dump(mode="json")
 
     assert dumped() == dumped(temperature=0.2, views={"scale": [0.5, 1.0]})
     assert dumped() == dumped(scratch={"learning_rate": 3.0}, continued={"epochs": 3})

@@ -25,7 +25,9 @@ def own(demo: Experiment, tmp_path: Path) -> Experiment:
             "lists": {n: tmp_path / f"imagenet/{n}percent.txt" for n in (1, 10)},
         }
     )
-    data = demo.data.model_copy(update={"imagenet": imagenet, "inat18": None, "voc07": None})
+    data = demo.data.model_copy(
+        update={"imagenet": imagenet, "inat18": None, "voc07": None, "transfer": {}}
+    )
     return demo.model_copy(update={"data": data})
 
 

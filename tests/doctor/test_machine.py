@@ -103,7 +103,7 @@ def test_slurm_is_asked_whether_it_would_take_every_stage(
         assert accepted.level == "ok"
         assert "import_checkpoint" in accepted.what
         assert refused.level == level
-        assert "pretrain_base, pretrain" in refused.what
+        assert "scratch, pretrain" in refused.what
         assert "no GPUs here" in refused.what
     (tmp_path / "sacct").write_text("#!/bin/sh\nexit 1\n")
     assert "accounting" in next(machine.slurm(paper, ROOT / "slurm/cluster.yaml")).what

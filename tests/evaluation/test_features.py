@@ -9,14 +9,15 @@ from PIL import Image
 from e2mc.config.experiment import Images
 from e2mc.config.fits import LinearFit
 from e2mc.config.methods import Backbone, VICReg
-from e2mc.config.settings import ExtractSettings, ImageNetSettings
+from e2mc.config.settings import Crops, DataSetSettings, ExtractSettings, ImageNetSettings
 from e2mc.data.evaluation_views import evaluation_batches
+from e2mc.data.image_set import open_images
 from e2mc.data.imagenet import open_imagenet
 from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.evaluation import features as extraction
 from e2mc.evaluation import shards
-from e2mc.evaluation.feature_files import index_cost, open_features, open_pair
+from e2mc.evaluation.feature_files import open_features, open_pair
 from e2mc.evaluation.features import extract
 from e2mc.evaluation.probe import Head, fit_heads
 from e2mc.methods import build_method
@@ -70,17 +71,23 @@ def data(tmp_path_factory):
     return root, method.eval()
 
 
+def imagenet(root, views=VIEWS):
+    data = ImageNetSettings(root=root / "imagenet", lists={}, validation_fraction=None)
+    return {"imagenet": DataSetSettings(data=data, train=Crops(views=views), test=Crops())}
+
+
+def inat18(root, views, *kinds):
+    train = Crops(views=views, fixed=None)
+    found = DataSetSettings(data=root / "inat18", train=train, test=Crops(), kinds=kinds)
+    return {"inat18": found}
+
+
 def settings(root, **changes):
     content = {
         "recipe": RECIPE,
         "backbone": BACKBONE,
         "images": Images(size=12, evaluation_resize=14),
-        "datasets": {"imagenet": VIEWS},
-        "inat18_pooled": False,
-        "imagenet": ImageNetSettings(root=root / "imagenet", lists={}, validation_fraction=None),
-        "inat18": root / "inat18",
-        "voc07": root / "VOC2007",
-        "voc_resize": "squash",
+        "datasets": imagenet(root),
         "normalization_std": (0.228, 0.224, 0.225),
         "pipeline": "tensor",
         "flip_probability": 0.5,
@@ -112,7 +119,7 @@ def test_views_and_centre_crops_of_the_trunk(data, tmp_path):
     chosen = settings(root)
     extract(chosen, root / "model.safetensors", tmp_path, tmp_path / "embeddings.npy")
     train, test = open_pair(*(tmp_path / f"imagenet-{s}/index.json" for s in ("train", "test")))
-    images = open_imagenet(chosen.imagenet, "train")
+    images = open_imagenet(chosen.datasets["imagenet"].data, "train")
     assert train.names == images.names
     assert (train.views, train.dim, len(train.names)) == (VIEWS, DIM, 14)
     np.testing.assert_array_equal(train.labels, images.labels)
@@ -122,7 +129,7 @@ def test_views_and_centre_crops_of_the_trunk(data, tmp_path):
     assert np.abs(train.view(0).astype(float) - train.view(1)).max() > 0.05
     expected = method.backbone(images_of(chosen, images, "center"))
     np.testing.assert_allclose(train.whole(), expected, rtol=2e-3, atol=1e-3)
-    centre = images_of(chosen, open_imagenet(chosen.imagenet, "test"), "center")
+    centre = images_of(chosen, open_imagenet(chosen.datasets["imagenet"].data, "test"), "center")
     np.testing.assert_allclose(test.whole(), method.backbone(centre), rtol=2e-3, atol=1e-3)
     embeddings = np.load(tmp_path / "embeddings.npy")
     assert embeddings.dtype == np.float16
@@ -139,13 +146,13 @@ def test_maps_and_pooled_features_from_one_pass(data, tmp_path, monkeypatch):
         "feature_map",
         lambda self, x: (passes.append(len(x)), original(self, x))[1],
     )
-    chosen = settings(root, datasets={"inat18": 2}, inat18_pooled=True, batch_size=10)
+    chosen = settings(root, datasets=inat18(root, 2, "quarters", "pooled"), batch_size=10)
     extract(chosen, root / "model.safetensors", tmp_path)
     assert sum(passes) == 2 * 6 + 4
     maps = open_features(tmp_path / "inat18-test/index.json")
     pooled = open_features(tmp_path / "inat18-test-pooled/index.json")
     assert (maps.kind, maps.dim, pooled.kind, pooled.dim) == ("quarters", 4 * DIM, "pooled", DIM)
-    images = extraction.open_inat18(root / "inat18", "test")
+    images = open_images("inat18", root / "inat18", "test")
     expected = quarter_pool(method.backbone.feature_map(images_of(chosen, images, "center")))
     found = maps.whole().reshape(4, DIM, 2, 2)
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-3)
@@ -154,14 +161,16 @@ def test_maps_and_pooled_features_from_one_pass(data, tmp_path, monkeypatch):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("resize", "crop"), [("squash", "squash"), ("center-crop", "center")])
-def test_voc(data, tmp_path, resize, crop):
+@pytest.mark.parametrize("crop", ["squash", "center"])
+def test_voc(data, tmp_path, crop):
     root, method = data
-    chosen = settings(root, datasets={"voc07": 1}, voc_resize=resize)
+    crops = Crops(fixed=crop)
+    seen = DataSetSettings(data=root / "VOC2007", train=crops, test=crops)
+    chosen = settings(root, datasets={"voc07": seen})
     extract(chosen, root / "model.safetensors", tmp_path)
     train, _ = open_pair(*(tmp_path / f"voc07-{s}/index.json" for s in ("train", "test")))
     assert train.crops == (crop,)
-    images = extraction.open_voc07(root / "VOC2007", "train")
+    images = open_images("voc07", root / "VOC2007", "train")
     np.testing.assert_array_equal(train.labels, images.labels)
     expected = method.backbone(images_of(chosen, images, crop))
     np.testing.assert_allclose(train.whole(), expected, rtol=2e-3, atol=1e-3)
@@ -219,8 +228,8 @@ def test_other_settings_replace_every_shard(data, tmp_path, small_shards):
     model = root / "model.safetensors"
     extract(settings(root), model, tmp_path / "a")
     before = bytes_of(tmp_path / "a")
-    extract(settings(root, seed=12, datasets={"imagenet": 1}), model, tmp_path / "a")
-    extract(settings(root, seed=12, datasets={"imagenet": 1}), model, tmp_path / "b")
+    extract(settings(root, seed=12, datasets=imagenet(root, 1)), model, tmp_path / "a")
+    extract(settings(root, seed=12, datasets=imagenet(root, 1)), model, tmp_path / "b")
     assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b") != before
     open_features(tmp_path / "a/imagenet-train/index.json", verify=True)
 
@@ -266,7 +275,7 @@ def test_a_model_that_does_not_fit_is_refused(data, tmp_path):
 
 def online_loop(chosen, method, recipe, seed):
     """The official protocol: the trunk sees a fresh view in every epoch."""
-    images = open_imagenet(chosen.imagenet, "train")
+    images = open_imagenet(chosen.datasets["imagenet"].data, "train")
     head = torch.nn.Linear(DIM, 2).double()
     generator = torch.Generator().manual_seed(seed)
     weight = torch.empty(2, DIM, dtype=torch.float32).normal_(0, 0.01, generator=generator)
@@ -293,7 +302,7 @@ def online_loop(chosen, method, recipe, seed):
 def test_as_many_views_as_epochs_is_the_online_protocol(data, tmp_path):
     root, method = data
     epochs = 4
-    chosen = settings(root, datasets={"imagenet": epochs})
+    chosen = settings(root, datasets=imagenet(root, epochs))
     extract(chosen, root / "model.safetensors", tmp_path)
     train, test = open_pair(*(tmp_path / f"imagenet-{s}/index.json" for s in ("train", "test")))
     recipe = LinearFit(learning_rate=0.05, weight_decay=1e-3, batch_size=4, epochs=epochs)
@@ -311,7 +320,7 @@ def test_as_many_views_as_epochs_is_the_online_protocol(data, tmp_path):
 
 def test_the_cost_is_that_of_all_shards_whoever_made_them(data, tmp_path, monkeypatch):
     root, _ = data
-    chosen = settings(root, datasets={"imagenet": VIEWS, "inat18": 1}, inat18_pooled=True)
+    chosen = settings(root, datasets=imagenet(root) | inat18(root, 1, "quarters", "pooled"))
     monkeypatch.setattr(extraction, "SHARD_BYTES", 2 * VIEWS * DIM * 5)
     extract(chosen, root / "model.safetensors", tmp_path)
     seconds, expected = 0.0, {}
@@ -324,6 +333,18 @@ def test_the_cost_is_that_of_all_shards_whoever_made_them(data, tmp_path, monkey
         expected[name] = seconds
         (tmp_path / name / "index.json").unlink()
     extract(chosen, root / "model.safetensors", tmp_path)
-    found = {name: index_cost(tmp_path / name / "index.json")["seconds"] for name in expected}
+    found = {name: cost_of(tmp_path / name) for name in expected}
     assert found == expected
-    assert index_cost(tmp_path / "inat18-test-pooled/index.json")["seconds"] == seconds
+    assert cost_of(tmp_path / "inat18-test-pooled") == seconds
+
+
+def cost_of(folder: Path) -> float:
+    return json.loads((folder / "cost.json").read_text())["cost"]["seconds"]
+
+
+def test_embeddings_need_imagenet(data, tmp_path):
+    root, _ = data
+    chosen = settings(root, datasets=inat18(root, 1, "quarters"))
+    with pytest.raises(E2MCError, match="extract imagenet as well"):
+        extract(chosen, root / "model.safetensors", tmp_path, tmp_path / "embeddings.npy")
+    assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ import pytest
 
 from e2mc.config.experiment import Images
 from e2mc.config.methods import VICReg
-from e2mc.config.settings import ExtractSettings
+from e2mc.config.settings import Crops, DataSetSettings, ExtractSettings
 from e2mc.errors import E2MCError
 from e2mc.evaluation import fine_tuning
 from e2mc.evaluation.features import extract
@@ -67,16 +67,12 @@ def test_extraction_names_a_corrupt_image_and_declares_no_features(root, tmp_pat
     bad.write_bytes(bad.read_bytes()[:100])
     recipe = VICReg(projector=(4, 4, 4))
     save_model(build_method(recipe, BACKBONE).state_dict(), tmp_path / "model", {})
+    seen = DataSetSettings(data=settings(folder).data, train=Crops(views=1), test=Crops())
     chosen = ExtractSettings(
         recipe=recipe,
         backbone=BACKBONE,
         images=Images(size=12, evaluation_resize=14),
-        datasets={"imagenet": 1},
-        inat18_pooled=False,
-        imagenet=settings(folder).data,
-        inat18=None,
-        voc07=None,
-        voc_resize="squash",
+        datasets={"imagenet": seen},
         normalization_std=STD,
         pipeline=pipeline,
         flip_probability=0.5,

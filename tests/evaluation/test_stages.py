@@ -10,7 +10,7 @@ from scipy.special import expit, ndtr
 
 from e2mc.config.evaluation import VOC07, INat18, Neighbours
 from e2mc.config.fits import LinearFit
-from e2mc.config.settings import INatSettings, NeighbourSettings, SVMSettings
+from e2mc.config.settings import KNNSettings, ProtocolSettings
 from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.evaluation.inat18 import inat18
@@ -75,7 +75,7 @@ def test_inat18_equals_the_plain_loop(maps):
     fit = LinearFit(
         learning_rate=0.1, weight_decay=1e-2, epochs=EPOCHS, batch_size=50, milestones=(2, 3)
     )
-    inat18(INatSettings(protocol=INat18(fit=fit), seed=3), *indices, folder / "inat18")
+    inat18(ProtocolSettings(protocol=INat18(fit=fit), seed=3), *indices, folder / "inat18")
     expected, loss, rates = plain_inat18(x, y, test_x, fit, 3)
     history = read(folder / "inat18/history.csv")
     assert float(history[-1]["train_loss"]) == pytest.approx(loss.item(), rel=1e-4)
@@ -92,14 +92,14 @@ def test_inat18_refuses_pooled_features(tmp_path):
     x, y = clusters(20, 8, 3, 1)
     indices = pair(tmp_path, x, y, x, y, ["random"], dataset="inat18")
     with pytest.raises(E2MCError, match="2x2 maps"):
-        inat18(INatSettings(protocol=INat18(), seed=0), *indices, tmp_path / "inat18")
+        inat18(ProtocolSettings(protocol=INat18(), seed=0), *indices, tmp_path / "inat18")
 
 
 def test_a_diverging_probe_is_reported(maps):
     folder, indices, _ = maps
     fit = LinearFit(learning_rate=1e30, epochs=3)
     with pytest.raises(E2MCError, match=r"iNat18 probe is (nan|inf) in epoch .*diverged"):
-        inat18(INatSettings(protocol=INat18(fit=fit), seed=3), *indices, folder / "inat18")
+        inat18(ProtocolSettings(protocol=INat18(fit=fit), seed=3), *indices, folder / "inat18")
     assert not (folder / "inat18/metrics.json").exists()
 
 
@@ -121,7 +121,7 @@ def test_voc07_writes_what_the_svms_find(tmp_path):
         dataset="voc07",
     )
     protocol = VOC07(costs=(0.1, 1.0))
-    voc07(SVMSettings(protocol=protocol, seed=1), *indices, tmp_path / "voc07")
+    voc07(ProtocolSettings(protocol=protocol, seed=1), *indices, tmp_path / "voc07")
     expected = svm_average_precision(
         x[0, :40], labels[:40], x[0, 40:], labels[40:], protocol.costs, seed=1
     )
@@ -145,7 +145,7 @@ def test_knn_compares_centre_crops(tmp_path):
     protocol = Neighbours(neighbours=(5, 11), distance_ranks=(1, 4))
     embeddings = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float16)
     np.save(tmp_path / "embeddings.npy", embeddings)
-    settings = NeighbourSettings(protocol=protocol, space="hypercube")
+    settings = KNNSettings(protocol=protocol, space="hypercube")
     knn(settings, *indices, tmp_path / "embeddings.npy", tmp_path / "knn")
     stored = test_x[0].astype(np.float16)
     votes = knn_top1(x[2].astype(np.float16), y, stored, test_y, (5, 11))

@@ -35,7 +35,7 @@ def test_a_part_of_the_paper() -> None:
     paper = load_experiment(ROOT / "config/paper.yaml")
     model = "swav-400-e2mc-trial0"
     logs = [f"logs/{stage}/{model}.log" for stage in ("pretrain", "linear", "semisup")]
-    found = estimate(paper, only={*logs, f"logs/features/{model}-transfer.log"})
+    found = estimate(paper, only={*logs, f"logs/extract_transfer/{model}.log"})
     features = 8192 * 2 * (4 * 437_513 + 24_426) + 2048 * 2 * (5_011 + 4_952)
     assert found == (1, 2, 26.0, features, 113_648_304)
 

@@ -24,7 +24,7 @@ def test_costs_by_stage(tmp_path: Path) -> None:
     write_results(tmp_path, all_cells(settings))
     found = {job.log: job for job in jobs(settings)}
     model = "vicreg-60-e2mc-trial0"
-    train, test = found[f"logs/features/{model}-imagenet.log"].records
+    train, test = found[f"logs/extract_imagenet/{model}.log"].records
     record(tmp_path, train, 3600, 1)
     record(tmp_path, test, 3700, 1)
     for share, file in enumerate(found[f"logs/linear/{model}.log"].records):
@@ -35,7 +35,7 @@ def test_costs_by_stage(tmp_path: Path) -> None:
     by_stage = costs(settings, tmp_path)
     assert by_stage == {
         "pretrain": Cost(2, 14_400, 8.0, 2),
-        "features": Cost(1, 3700, 3700 / 3600, 0),
+        "extract_imagenet": Cost(1, 3700, 3700 / 3600, 0),
         "linear": Cost(1, 180, 0, 0),
     }
     cost = "It took 9.0 GPU-hours and 5 h 5 min of computing; jobs: 4, restarts: 2."

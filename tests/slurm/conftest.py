@@ -36,9 +36,9 @@ def checkout(tmp_path: Path, cluster: None, experiment: dict[str, Any]) -> Path:
     """The workflow with that experiment, and what it must know of the test cluster."""
     folder = small_experiment.checkout(tmp_path / "checkout", experiment)
     one = {"cpus": 1, "memory_gb": 2, "hours": 0.5}
-    gpu = ("pretrain_base", "pretrain", "imagenet_features", "transfer_features")
+    gpu = ("scratch", "pretrain", "extract_imagenet", "extract_transfer")
     stages = {stage: {**one, "gpus": 1} for stage in (*gpu, "linear", "semisup", "inat18", "knn")}
-    write_site(folder, {**stages, "voc07": one, "import_checkpoint": one})
+    write_site(folder, {**stages, **dict.fromkeys(("voc07", "few_shot", "import_checkpoint"), one)})
     return folder
 
 

@@ -80,7 +80,7 @@ def test_the_demo_survives_everything(tmp_path: Path, checkout: Path) -> None:
     out_of_time = str(record(checkout, running("pretrain"))["job_id"])
     cluster.run("scancel", "--signal=USR2", out_of_time)
 
-    node = head.running_node(running("features"))
+    node = head.running_node(running("extract_imagenet"))
     cluster.kill_node(node, noticed=True)
     running("linear")
     head.kill()

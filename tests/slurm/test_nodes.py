@@ -31,7 +31,7 @@ def spread(folder: Path, rule: str, nodes: int, gpus: int, **settings: object) -
 def test_processes_on_two_nodes_train_as_two_on_one(tmp_path: Path, checkout: Path) -> None:
     short = small_experiment.small_experiment()
     (checkout / "config/demo.yaml").write_text(yaml.safe_dump(short, sort_keys=False))
-    spread(checkout, "pretrain_base", nodes=2, gpus=1)
+    spread(checkout, "scratch", nodes=2, gpus=1)
     Head(checkout, f"results/demo/{BASE}.pth", *DEMO).succeeds()
     job = record(checkout, BASE)
     assert (job["nodes"], job["tasks"], job["gpus"]) == (2, 2, 2)
@@ -44,7 +44,7 @@ def test_processes_on_two_nodes_train_as_two_on_one(tmp_path: Path, checkout: Pa
 
     here = small_experiment.checkout(tmp_path / "here", short)
     shutil.copy(checkout / "site.yaml", here)
-    spread(here, "pretrain_base", nodes=1, gpus=2, backend="local")
+    spread(here, "scratch", nodes=1, gpus=2, backend="local")
     Head(here, f"results/demo/{BASE}.pth", *DEMO).succeeds()
     assert sha256(here, f"{BASE}.pth") == sha256(checkout, f"{BASE}.pth")
 

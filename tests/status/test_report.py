@@ -15,7 +15,7 @@ from e2mc.cluster.records import Record
 from e2mc.errors import E2MCError
 from e2mc.files import write_json, write_text
 from e2mc.lock import locked
-from e2mc.plan.jobs import jobs
+from e2mc.plan.jobs import Job, jobs
 from e2mc.status.report import WIDTH, report
 from tests.reporting.synthetic_results import experiment
 
@@ -30,7 +30,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = experiment(bases={long: {"method": "vicreg", "epochs": 60}}, tables={})
     write_text(RESULTS / "experiment.yaml", yaml.safe_dump(settings.model_dump(mode="json")))
     for job in jobs(settings):
-        if job.stage in ("scratch", "import") or job.name.endswith("base-trial0-imagenet"):
+        if job.stage in ("scratch", "import_checkpoint") or is_base(job):
             for file in job.outputs:
                 write_text(RESULTS / file, "{}")
     trained = next(job for job in jobs(settings) if job.stage == "pretrain")
@@ -43,8 +43,14 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record(trained.log, "RUNNING", job_id="117", where="g1")
     probe = next(job for job in jobs(settings) if job.stage == "linear")
     record(probe.log, "PENDING", job_id="118", submitted=time.time() - 720)
-    failed = next(job for job in jobs(settings) if job.stage == "features" and not job_done(job))
+    failed = next(
+        job for job in jobs(settings) if job.stage == "extract_imagenet" and not job_done(job)
+    )
     write_text(RESULTS / failed.log, f"line\n{'x' * 300}\ne2mc extract: the disk is full\n")
+
+
+def is_base(job: Job) -> bool:
+    return job.stage == "extract_imagenet" and job.name.endswith("base-trial0")
 
 
 def job_done(job: Any) -> bool:

@@ -17,6 +17,7 @@ from e2mc.config import Experiment, parse_experiment
 from e2mc.files import write_json, write_text
 from e2mc.lock import locked
 from e2mc.plan.jobs import jobs
+from e2mc.plan.layout import heartbeat
 from e2mc.status.states import Status, statuses
 from tests.small_experiment import small_experiment
 
@@ -97,10 +98,11 @@ def test_a_job_is_done_when_all_its_outputs_are_there(
 def test_features_may_be_deleted_when_all_that_reads_them_is_done(
     experiment: Experiment, results: Path
 ) -> None:
-    features = f"logs/features/{MODEL}-transfer.log"
+    features = f"logs/extract_transfer/{MODEL}.log"
     write_text(results / features, "voc07-test: 5 of 5 images")
     readers = [f"logs/{stage}/{MODEL}.log" for stage in ("inat18", "voc07")]
-    for reader, expected in zip(readers, ("interrupted", "done"), strict=True):
+    readers.append(f"logs/few_shot/{MODEL}-inverted.log")
+    for reader, expected in zip(readers, ("interrupted", "interrupted", "done"), strict=True):
         for file in status(experiment, results, reader).job.outputs:
             write_text(results / file, "")
         assert status(experiment, results, features).state == expected
@@ -152,12 +154,15 @@ def test_an_interrupted_training_says_whether_it_can_go_on(
     assert (found.state, found.note) == ("interrupted", note)
 
 
-def test_a_job_without_progress_runs_while_a_process_writes_its_log(
-    experiment: Experiment, results: Path
-) -> None:
+def test_a_verb_runs_while_its_heart_beats(experiment: Experiment, results: Path) -> None:
+    """A process of the command line whose output goes to the job's log, killed in its middle."""
     log = results / PROBE
     log.parent.mkdir(parents=True)
-    program = "import time; print('20 of 100 epochs', flush=True); time.sleep(60)"
+    program = (
+        "import time\nfrom e2mc import cli, verbs\n"
+        "def status(arguments): print('20 of 100 epochs', flush=True); time.sleep(60)\n"
+        "verbs.status = status; cli.main(['status'])"
+    )
     with log.open("w") as stream:
         process = subprocess.Popen([sys.executable, "-c", program], stdout=stream)
     while not log.read_text():
@@ -167,6 +172,17 @@ def test_a_job_without_progress_runs_while_a_process_writes_its_log(
     process.wait()
     assert (found.state, found.note) == ("running", "20 of 100 epochs")
     assert status(experiment, results, PROBE).state == "interrupted"
+
+
+@pytest.mark.parametrize(("age", "state"), [(1, "running"), (300, "interrupted")])
+def test_a_heartbeat_on_another_machine_is_believed_while_it_is_fresh(
+    experiment: Experiment, results: Path, age: int, state: str
+) -> None:
+    write_text(results / PROBE, "20 of 100 epochs")
+    beat = heartbeat(results / PROBE)
+    write_json(beat, {"machine": "node7 pid:[1]", "pid": 1, "token": "x"})
+    os.utime(beat, (time.time() - age,) * 2)
+    assert status(experiment, results, PROBE).state == state
 
 
 @pytest.mark.parametrize(
@@ -237,22 +253,6 @@ def test_a_later_start_without_the_cluster_outweighs_its_record(
     record(results, PROBE, "FAILED", seen=900, reason="out of memory")
     write_text(results / PROBE, "e2mc linear: something else\n")
     assert status(experiment, results, PROBE).note == "e2mc linear: something else"
-
-
-def test_a_head_on_another_machine_is_believed_about_the_logs_of_its_jobs(
-    experiment: Experiment, results: Path
-) -> None:
-    write_text(results / "experiment.yaml", "")
-    write_json(results / ".head", {"machine": "node7 pid:[1]", "pid": 1, "token": "x"})
-    write_text(results / PROBE, "")
-    assert status(experiment, results, PROBE).state == "running"
-    record(results, PROBE, "PENDING")
-    assert status(experiment, results, PROBE).state == "queued", "preempted: the log is older"
-    (results / f".runs/jobs/linear/{MODEL}/job.json").unlink()
-    os.utime(results / PROBE, (1, 1))
-    assert status(experiment, results, PROBE).state == "interrupted", "older than this head"
-    write_text(results / PROBE, "e2mc linear: no\n")
-    assert status(experiment, results, PROBE).state == "failed"
 
 
 def test_damaged_files_do_not_stop_the_look(experiment: Experiment, results: Path) -> None:

@@ -160,7 +160,8 @@ def test_an_imported_queue_has_the_shape_that_training_gives_it(images, tmp_path
     experiment = parse_experiment(content, "three")
     outputs = [tmp_path / name for name in ("base.pth", "h.csv", "m.json")]
     loop.train(stages.scratch_settings(experiment, "swav"), None, *outputs, tmp_path / "state")
-    imported, settings = tmp_path / "imported", stages.import_settings(experiment, "swav")
+    imported = tmp_path / "imported"
+    settings = stages.import_checkpoint_settings(experiment, "swav")
     import_checkpoint(outputs[0], settings.recipe, settings.backbone, imported)
     model = train(stages.pretrain_settings(experiment, "swav", "e2mc", 0), tmp_path, imported)
     assert load_state(model)["queue"].shape == (3, 16, 8)

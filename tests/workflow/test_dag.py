@@ -89,8 +89,8 @@ def done(finished: Path, tmp_path: Path) -> Path:
 
 def test_the_root_snakefile_plans_the_whole_paper() -> None:
     jobs = planned(ROOT, "--forceall", "all")
-    assert jobs["pretrain_base"] == jobs["import_checkpoint"] == 3
-    assert jobs["table"] == 6
+    assert jobs["scratch"] == jobs["import_checkpoint"] == 3
+    assert jobs["table"] == 7
     assert jobs["figure"] == 4
     # 3 bases x (continued, e2mc), 3 rivals on SwAV, 3 trials each; 10 further cells of Table D.2.
     assert jobs["pretrain"] >= 3 * (3 * 2 + 3) + 10
@@ -99,7 +99,15 @@ def test_the_root_snakefile_plans_the_whole_paper() -> None:
 
 def test_every_table_and_the_figures_are_targets_of_their_own() -> None:
     listed = snakemake(ROOT, "--list-target-rules").stdout.split()
-    tables = {"table1", "table2", "table3", "table_d1", "table_d2", "reproduction"}
+    tables = {
+        "table1",
+        "table2",
+        "table3",
+        "table_d1",
+        "table_d2",
+        "table_transfer",
+        "reproduction",
+    }
     assert {"all", "figures", *tables} <= set(listed)
     assert planned(ROOT, "--forceall", "table_d1")["table"] == 1
 
@@ -160,19 +168,19 @@ def test_a_deleted_table_reruns_only_its_own_rule(done: Path) -> None:
             ("evaluation", "voc07", "folds"),
             4,
             {"voc07", "significance", "table"},
-            {"pretrain", "linear", "imagenet_features", "transfer_features", "figure"},
+            {"pretrain", "linear", "extract_imagenet", "extract_transfer", "figure"},
         ),
         (
             ("criteria", "e2mc", "simsiam", "entropy_weight"),
             0.5,
-            {"pretrain", "imagenet_features", "linear", "table"},
-            {"pretrain_base", "import_checkpoint", "semisup"},
+            {"pretrain", "extract_imagenet", "linear", "table"},
+            {"scratch", "import_checkpoint", "semisup"},
         ),
         (
             ("evaluation", "linear", "vicreg", "10", "epochs"),
             7,
             {"linear", "table", "figure"},
-            {"pretrain", "imagenet_features", "semisup", "voc07", "inat18"},
+            {"pretrain", "extract_imagenet", "semisup", "voc07", "inat18"},
         ),
         (("description",), "another", set(), {"pretrain", "table"}),
     ],
@@ -208,6 +216,6 @@ def test_another_configuration_file_replaces_the_demo_altogether(tmp_path: Path)
     content["tables"] = {}
     (folder / "other.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     jobs = planned(folder, "all", "--configfile", "other.yaml")
-    assert jobs["pretrain_base"] == 1
+    assert jobs["scratch"] == 1
     overridden = planned(folder, "all", "--configfile", "other.yaml", "--config", "trials=1")
     assert overridden["pretrain"] == 2

@@ -1,4 +1,4 @@
-rule pretrain_base:
+rule scratch:
     input:
         data=prepared_data,
     output:
@@ -16,12 +16,12 @@ rule pretrain_base:
     message:
         "Pre-training {wildcards.base} from scratch"
     shell:
-        "e2mc pretrain --config {params.config} --base {wildcards.base} --output {output.checkpoint}"
+        "e2mc scratch --config {params.config} --base {wildcards.base} --output {output.checkpoint}"
         " --history {output.history} --metrics {output.metrics} --state {params.state}"
         " > {log} 2>&1"
 
 
-rule fetch_checkpoint:
+rule fetch:
     output:
         checkpoint=protected(layout.FETCHED),
     log:
@@ -42,12 +42,12 @@ rule import_checkpoint:
     output:
         checkpoint=path(layout.CHECKPOINT),
     log:
-        log_of("import", "{base}"),
+        log_of("import_checkpoint", "{base}"),
     conda:
         "../../envs/e2mc.yaml"
     params:
         config=CONFIG,
-        settings=import_parameters,
+        settings=import_checkpoint_parameters,
     message:
         "Importing the official checkpoint of {wildcards.base}"
     shell:

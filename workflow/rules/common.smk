@@ -1,23 +1,16 @@
-import atexit
-import fcntl
-import os
 import sys
-from contextlib import ExitStack
-from itertools import count
 from pathlib import Path
 
-import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
-from snakemake_interface_logger_plugins.common import LogEvent
 
-from e2mc.plan import layout
+from e2mc import head
 from e2mc.config import parse_experiment, stages
+from e2mc.config.protocols import PROTOCOLS, SEMISUP, transfer_datasets
 from e2mc.errors import E2MCError
-from e2mc.files import digest, write_text
-from e2mc.plan.jobs import jobs
-from e2mc.lock import locked
-from e2mc.plan import needs
+from e2mc.files import digest
+from e2mc.plan import layout, needs
+from e2mc.plan.jobs import EXTRACTIONS, jobs
 
 # `e2mc` is installed beside this snakemake; that of an activated conda environment goes first.
 shell.prefix(f"PATH=$PATH:{Path(sys.executable).parent}; ")
@@ -30,73 +23,24 @@ except E2MCError as error:
 RESULTS = str(layout.results(experiment.name))
 CONFIG = f"{RESULTS}/{layout.EXPERIMENT}"
 
-
-head = ExitStack()
-atexit.register(head.close)
+logger.addFilter(head.estimate_filter(experiment, workflow, logger.info))
 
 
 wildcard_constraints:
     base="|".join(experiment.bases),
     criterion=r"[A-Za-z0-9.-]+",
     trial=r"\d+",
+    dataset="|".join(experiment.data.transfer) or "none",
     table="|".join((*needs.TABLE_NAMES, "reproduction")),
     figure="|".join(needs.FIGURE_NAMES),
     page="|".join(needs.pages(experiment)),
 
 
-def start_experiment():
-    """One head per experiment: a second one would unlock and overwrite the first one's jobs.
-
-    The lock is inherited by the jobs on purpose, so that the orphans of a killed head finish or
-    die before another head starts.
-    """
-    Path(RESULTS).mkdir(parents=True, exist_ok=True)
-    lock = os.open(f"{RESULTS}/.head.lock", os.O_RDWR | os.O_CREAT)
-    os.set_inheritable(lock, True)
+def start_head():
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise WorkflowError(
-            f"another snakemake, or a job that one left behind, is at work on {RESULTS}; "
-            "wait for it or stop it, then start again"
-        ) from None
-    # flock does nothing on some shared file systems: a head on another login node is seen by this
-    try:
-        head.enter_context(locked(f"{RESULTS}/.head", wait=False))
+        head.start(experiment)
     except E2MCError as error:
-        raise WorkflowError(f"another snakemake is at work: {error}") from None
-    effective = experiment.model_dump(mode="json")
-    write_text(CONFIG, yaml.safe_dump(effective, sort_keys=False))
-
-
-tables_of_jobs = count(1)
-
-
-def say_what_it_takes(record):
-    """Log filter: an estimate before the first table of jobs, in a dry run before the last.
-
-    Only a log record tells whether Snakemake is about to run jobs, or to show which ones it would
-    run: the Snakefile is also read by every job, for `--lint`, `--dag`, `--report` and the like.
-    """
-    if getattr(record, "event", None) == LogEvent.RUN_INFO:
-        if next(tables_of_jobs) == (2 if workflow.dryrun else 1):
-            from e2mc.plan.estimate import (
-                estimate,
-            )  # numpy and Pillow, at every other start for nothing
-
-            todo = list(workflow.dag.needrun_jobs(exclude_finished=False))
-            logs = {log.removeprefix(f"{RESULTS}/") for job in todo for log in job.log}
-            logger.info(f"{len(todo)} jobs: {estimate(experiment, only=logs)}.")
-    return True
-
-
-logger.addFilter(say_what_it_takes)
-
-
-def say_what_was_found():
-    summary = Path(path(layout.SUMMARY))
-    if summary.exists():
-        print(summary.read_text())
+        raise WorkflowError(str(error)) from None
 
 
 def path(pattern):
@@ -119,22 +63,38 @@ def official_checkpoint(wildcards):
     return base.checkpoint or path(layout.SCRATCH)
 
 
-def share_files(pattern, protocol, percents):
-    return [
-        path(pattern.replace("{protocol}", f"{protocol}-{share}")) for share in percents
-    ]
-
-
-def linear_files(pattern):
-    return share_files(pattern, "linear", experiment.evaluation.linear.percents)
-
-
-def semisup_files(pattern):
-    return share_files(pattern, "semisup", experiment.evaluation.semisup.percents)
-
-
 def model_of(wildcards):
     return path(layout.CHECKPOINT if wildcards.criterion == "base" else layout.MODEL)
+
+
+def index_of(dataset, split):
+    return path(layout.indices(dataset)[split == "test"])
+
+
+def result_files(protocol, pattern):
+    """One per result of the protocol; the folder tree is a wildcard."""
+    folders = protocol.folders(experiment.evaluation, "{dataset}")
+    return [path(pattern.replace("{protocol}", folder)) for folder in folders]
+
+
+def results_of(protocol):
+    """Named outputs."""
+    patterns = {"metrics": layout.METRICS, "predictions": layout.PREDICTIONS}
+    if protocol.curve:
+        patterns["curves"] = layout.CURVE
+    return {name: result_files(protocol, pattern) for name, pattern in patterns.items()}
+
+
+def folder_of(protocol):
+    """The folder of its one result, or that of all of them."""
+    several = protocol.variants(experiment.evaluation)
+    return path(
+        layout.EVALUATION if several else f"{layout.EVALUATION}/{protocol.stage}"
+    )
+
+
+def job_of(protocol):
+    return layout.JOB if protocol.dataset else f"{layout.JOB}-{{dataset}}"
 
 
 def table_inputs(wildcards):
@@ -151,7 +111,7 @@ def page_inputs(wildcards):
 
 def summary_inputs(wildcards):
     """All that says what it cost, but for features, which may be deleted when all is done."""
-    found = [job.records for job in jobs(experiment) if job.stage != "features"]
+    found = [job.records for job in jobs(experiment) if job.stage not in EXTRACTIONS]
     return [path(record) for records in found for record in records]
 
 
@@ -187,8 +147,10 @@ def scratch_parameters(wildcards):
     return stages.scratch_settings(experiment, wildcards.base).model_dump_json()
 
 
-def import_parameters(wildcards):
-    return stages.import_settings(experiment, wildcards.base).model_dump_json()
+def import_checkpoint_parameters(wildcards):
+    return stages.import_checkpoint_settings(
+        experiment, wildcards.base
+    ).model_dump_json()
 
 
 def pretrain_parameters(wildcards):
@@ -206,14 +168,13 @@ def extract_parameters(*datasets):
     return parameters
 
 
-def linear_parameters(wildcards):
-    return stages.linear_settings(
-        experiment, wildcards.base, int(wildcards.trial)
-    ).model_dump_json()
+def protocol_parameters(stage):
+    def parameters(wildcards):
+        return stages.protocol_settings(
+            experiment, stage, wildcards.base, int(wildcards.trial)
+        ).model_dump_json()
 
-
-def inat_parameters(wildcards):
-    return stages.inat_settings(experiment, int(wildcards.trial)).model_dump_json()
+    return parameters
 
 
 def semisup_parameters(wildcards):
@@ -222,9 +183,5 @@ def semisup_parameters(wildcards):
     ).model_dump_json()
 
 
-def svm_parameters(wildcards):
-    return stages.svm_settings(experiment, int(wildcards.trial)).model_dump_json()
-
-
-def neighbour_parameters(wildcards):
-    return stages.neighbour_settings(experiment, wildcards.base).model_dump_json()
+def knn_parameters(wildcards):
+    return stages.knn_settings(experiment, wildcards.base).model_dump_json()

@@ -1,19 +1,14 @@
-rule prepare_data:
+rule prepare:
     output:
         ready=path(layout.DATA_READY),
     log:
-        log_of("data", "prepare"),
+        log_of("prepare", "data"),
     conda:
         "../../envs/e2mc.yaml"
     params:
         config=CONFIG,
-        settings=experiment.data.model_dump_json(
-            include={
-                *("prepare", "cifar10_source", "cifar10_per_class"),
-                *("imagenet", "inat18", "voc07"),
-            }
-        ),
+        settings=stages.prepare_settings(experiment).model_dump_json(),
     message:
         "Writing the data sets"
     shell:
-        "e2mc prepare-demo --config {params.config} --output {output.ready} > {log} 2>&1"
+        "e2mc prepare --config {params.config} --output {output.ready} > {log} 2>&1"

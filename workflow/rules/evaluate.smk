@@ -1,24 +1,31 @@
-rule linear:
-    input:
-        train=path(layout.IMAGENET_TRAIN),
-        test=path(layout.IMAGENET_TEST),
-    output:
-        metrics=linear_files(layout.METRICS),
-        predictions=linear_files(layout.PREDICTIONS),
-        curves=linear_files(layout.CURVE),
-    log:
-        log_of("linear", layout.JOB),
-    conda:
-        "../../envs/e2mc.yaml"
-    params:
-        config=CONFIG,
-        settings=linear_parameters,
-        folder=path(layout.EVALUATION),
-    message:
-        "Linear evaluation: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"
-    shell:
-        "e2mc linear --config {params.config} --base {wildcards.base} --trial {wildcards.trial}"
-        " --train {input.train} --test {input.test} --output {params.folder} > {log} 2>&1"
+# Every protocol that needs nothing but cached features; each says in its record what it is.
+for protocol in PROTOCOLS:
+    if protocol.cached and protocol.stage != "knn":
+        dataset = protocol.dataset or "{dataset}"
+
+        rule:
+            name:
+                protocol.stage
+            input:
+                train=index_of(dataset, "train"),
+                test=index_of(dataset, "test"),
+            output:
+                **results_of(protocol),
+            log:
+                log_of(protocol.stage, job_of(protocol)),
+            conda:
+                "../../envs/e2mc.yaml"
+            params:
+                verb=protocol.stage.replace("_", "-"),
+                config=CONFIG,
+                settings=protocol_parameters(protocol.stage),
+                folder=folder_of(protocol),
+            message:
+                f"{protocol.title}: {{wildcards.base}}, {{wildcards.criterion}}, trial {{wildcards.trial}}"
+            shell:
+                "e2mc {params.verb} --config {params.config} --base {wildcards.base}"
+                " --trial {wildcards.trial} --train {input.train} --test {input.test}"
+                " --output {params.folder} > {log} 2>&1"
 
 
 rule semisup:
@@ -26,9 +33,7 @@ rule semisup:
         model=model_of,
         data=prepared_data,
     output:
-        metrics=semisup_files(layout.METRICS),
-        predictions=semisup_files(layout.PREDICTIONS),
-        curves=semisup_files(layout.CURVE),
+        **results_of(SEMISUP),
     log:
         log_of("semisup", layout.JOB),
     conda:
@@ -45,56 +50,10 @@ rule semisup:
         " --model {input.model} --output {params.folder} --state {params.state} > {log} 2>&1"
 
 
-rule inat18:
-    input:
-        train=path(layout.INAT18_TRAIN),
-        test=path(layout.INAT18_TEST),
-    output:
-        metrics=path(layout.METRICS.replace("{protocol}", "inat18")),
-        predictions=path(layout.PREDICTIONS.replace("{protocol}", "inat18")),
-        curve=path(layout.CURVE.replace("{protocol}", "inat18")),
-    log:
-        log_of("inat18", layout.JOB),
-    conda:
-        "../../envs/e2mc.yaml"
-    params:
-        config=CONFIG,
-        settings=inat_parameters,
-        folder=path(f"{layout.EVALUATION}/inat18"),
-    message:
-        "iNat18: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"
-    shell:
-        "e2mc linear --config {params.config} --base {wildcards.base} --trial {wildcards.trial}"
-        " --protocol inat18 --train {input.train} --test {input.test}"
-        " --output {params.folder} > {log} 2>&1"
-
-
-rule voc07:
-    input:
-        train=path(layout.VOC07_TRAIN),
-        test=path(layout.VOC07_TEST),
-    output:
-        metrics=path(layout.METRICS.replace("{protocol}", "voc07")),
-        predictions=path(layout.PREDICTIONS.replace("{protocol}", "voc07")),
-    log:
-        log_of("voc07", layout.JOB),
-    conda:
-        "../../envs/e2mc.yaml"
-    params:
-        config=CONFIG,
-        settings=svm_parameters,
-        folder=path(f"{layout.EVALUATION}/voc07"),
-    message:
-        "VOC07 SVMs: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"
-    shell:
-        "e2mc svm --config {params.config} --trial {wildcards.trial} --train {input.train}"
-        " --test {input.test} --output {params.folder} > {log} 2>&1"
-
-
 rule knn:
     input:
-        train=path(layout.IMAGENET_TRAIN),
-        test=path(layout.IMAGENET_TEST),
+        train=index_of("imagenet", "train"),
+        test=index_of("imagenet", "test"),
         embeddings=path(layout.EMBEDDINGS),
     output:
         metrics=path(layout.METRICS.replace("{protocol}", "knn")),
@@ -106,7 +65,7 @@ rule knn:
         "../../envs/e2mc.yaml"
     params:
         config=CONFIG,
-        settings=neighbour_parameters,
+        settings=knn_parameters,
         folder=path(f"{layout.EVALUATION}/knn"),
     message:
         "Nearest neighbours: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"

@@ -1,13 +1,13 @@
-rule imagenet_features:
+rule extract_imagenet:
     input:
         model=model_of,
         data=prepared_data,
     output:
-        train=path(layout.IMAGENET_TRAIN),
-        test=path(layout.IMAGENET_TEST),
+        train=index_of("imagenet", "train"),
+        test=index_of("imagenet", "test"),
         embeddings=path(layout.EMBEDDINGS),
     log:
-        log_of("features", f"{layout.JOB}-imagenet"),
+        log_of("extract_imagenet", layout.JOB),
     conda:
         "../../envs/e2mc.yaml"
     params:
@@ -22,18 +22,22 @@ rule imagenet_features:
         " --embeddings {output.embeddings} > {log} 2>&1"
 
 
-# Without either data set nobody asks for the rule, but it is there.
-TRANSFER = needs.transfer_protocols(experiment) or ("inat18", "voc07")
+# Without any such data set nobody asks for the rule, but it is there.
+TRANSFER = transfer_datasets(experiment)
 
 
-rule transfer_features:
+rule extract_transfer:
     input:
         model=model_of,
         data=prepared_data,
     output:
-        indices=[path(index) for name in TRANSFER for index in layout.INDICES[name]],
+        indices=[
+            path(index)
+            for name in TRANSFER or ["none"]
+            for index in layout.indices(name)
+        ],
     log:
-        log_of("features", f"{layout.JOB}-transfer"),
+        log_of("extract_transfer", layout.JOB),
     conda:
         "../../envs/e2mc.yaml"
     params:

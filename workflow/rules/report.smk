@@ -13,7 +13,7 @@ rule table:
         ),
         tex=path(layout.TABLE_TEX),
     log:
-        log_of("report", "{table}"),
+        log_of("table", "{table}"),
     conda:
         "../../envs/e2mc.yaml"
     params:
@@ -38,7 +38,7 @@ rule figure:
             labels={"figure": "{figure}"},
         ),
     log:
-        log_of("report", "{figure}"),
+        log_of("figure", "{figure}"),
     conda:
         "../../envs/e2mc.yaml"
     params:
@@ -80,7 +80,7 @@ rule summary:
     output:
         text=path(layout.SUMMARY),
     log:
-        log_of("report", "summary"),
+        log_of("summary", "summary"),
     conda:
         "../../envs/e2mc.yaml"
     params:
@@ -102,7 +102,7 @@ rule page:
             labels={"page": "{page}"},
         ),
     log:
-        log_of("report", "page-{page}"),
+        log_of("page", "{page}"),
     conda:
         "../../envs/e2mc.yaml"
     params:

@@ -8,7 +8,7 @@ rule significance:
             category="Tests as CSV",
         ),
     log:
-        log_of("statistics", "significance"),
+        log_of("significance", "significance"),
     conda:
         "../../envs/e2mc.yaml"
     params:

@@ -1,0 +1,100 @@
+"""The head: the one snakemake that is at work on an experiment, and what it tells the user."""
+
+import atexit
+import fcntl
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from e2mc.config import Experiment
+from e2mc.errors import E2MCError
+from e2mc.files import write_text
+from e2mc.lock import locked
+from e2mc.plan import layout
+
+
+def start(experiment: Experiment) -> None:
+    """Be the head until this process ends, and write the effective configuration.
+
+    A second head would unlock and overwrite the first one's jobs. The flock is inherited by the
+    jobs on purpose, so that the orphans of a killed head finish or die before another head starts.
+    It does nothing on some shared file systems: a head on another login node is seen by the lock
+    file beside it.
+
+    Raises:
+        E2MCError: another head, or a job that one left behind, is at work.
+    """
+    results = layout.results(experiment.name)
+    results.mkdir(parents=True, exist_ok=True)
+    inherited = os.open(results / layout.HEAD_FLOCK, os.O_RDWR | os.O_CREAT)
+    os.set_inheritable(inherited, True)
+    try:
+        fcntl.flock(inherited, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(inherited)
+        raise E2MCError(
+            f"another snakemake, or a job that one left behind, is at work on {results}; "
+            "wait for it or stop it, then start again"
+        ) from None
+    held = ExitStack()
+    try:
+        held.enter_context(locked(results / layout.HEAD_LOCK, wait=False))
+    except E2MCError as error:
+        os.close(inherited)
+        raise E2MCError(f"another snakemake is at work: {error}") from None
+    atexit.register(held.close)
+    effective = experiment.model_dump(mode="json")
+    write_text(results / layout.EXPERIMENT, yaml.safe_dump(effective, sort_keys=False))
+
+
+def estimate_filter(
+    experiment: Experiment, workflow: Any, say: Callable[[str], None]
+) -> Callable[[Any], bool]:
+    """A log filter that lets all pass and says an estimate beside Snakemake's table of jobs.
+
+    Only a log record tells whether Snakemake is about to run jobs, or to show which ones it would
+    run: the Snakefile is also read by every job, for `--lint`, `--dag`, `--report` and the like.
+    The estimate comes before the first table of jobs, in a dry run before the last.
+
+    Args:
+        experiment: the experiment.
+        workflow: Snakemake's.
+        say: is given the line.
+    """
+    from snakemake_interface_logger_plugins.common import LogEvent
+
+    tables = count(1)
+    results = layout.results(experiment.name)
+
+    def passes(record: Any) -> bool:
+        if getattr(record, "event", None) != LogEvent.RUN_INFO:
+            return True
+        if next(tables) == (2 if workflow.dryrun else 1):
+            from e2mc.plan.estimate import estimate
+
+            todo = list(workflow.dag.needrun_jobs(exclude_finished=False))
+            logs = {log.removeprefix(f"{results}/") for job in todo for log in job.log}
+            say(f"{len(todo)} jobs: {estimate(experiment, only=logs)}.")
+        return True
+
+    return passes
+
+
+def summary(experiment: Experiment) -> str:
+    """What was found, for the screen; nothing if only a part has been made."""
+    file = layout.results(experiment.name) / layout.SUMMARY
+    return file.read_text(encoding="utf-8") if file.exists() else ""
+
+
+def log_of_this_process() -> Path | None:
+    """The log of a job, if that is where standard output goes."""
+    try:
+        log = Path("/proc/self/fd/1").readlink()
+    except OSError:
+        return None
+    return log if log.parent.parent.name == layout.LOGS and log.is_file() else None
