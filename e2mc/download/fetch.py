@@ -47,17 +47,13 @@ def fetch(
         reader = None
     elif reader is None:
         raise E2MCError(f"no hash of {file.name} is known yet: run `e2mc fetch {file.name}` first")
-    if not path.exists():
-        try:
-            download(file.url, path, sha256=sha256, size=size, mirrors=file.mirrors, reader=reader)
-        except E2MCError as error:
-            raise E2MCError(f"{error}{remedy if 'expected' in str(error) else ''}") from error
-    elif reader is not None:
-        reader(path)
+    try:
+        _place(file, path, sha256, size, reader)
+    except E2MCError as error:
+        raise E2MCError(f"{error}{remedy if 'expected' in str(error) else ''}") from error
     measured = Pin(_hash_once(path), path.stat().st_size, file.url)
     if sha256 is None:
-        known = pin(file.name, measured, Path(pins))
-        sha256, size = known.sha256, known.bytes
+        sha256, size, _ = pin(file.name, measured, Path(pins))
     if measured.sha256 != sha256 or size not in (None, measured.bytes):
         raise E2MCError(
             f"{path} has the wrong checksum or size: expected sha256 {sha256}, found "
@@ -65,6 +61,19 @@ def fetch(
             f"{remedy}"
         )
     return path
+
+
+def _place(
+    file: PublicFile,
+    path: Path,
+    sha256: str | None,
+    size: int | None,
+    reader: Callable[[Path], object] | None,
+) -> None:
+    if not path.exists():
+        download(file.url, path, sha256=sha256, size=size, mirrors=file.mirrors, reader=reader)
+    elif reader is not None:
+        reader(path)
 
 
 def _hash_once(path: Path) -> str:

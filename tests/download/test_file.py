@@ -2,130 +2,19 @@ import errno
 import hashlib
 import multiprocessing
 import os
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import namedtuple
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from e2mc.download import progress as download_progress
-from e2mc.download.file import download
 from e2mc.errors import E2MCError
-
-CONTENT = bytes(range(256)) * 4096 + b"the end"
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Server(ThreadingHTTPServer):
-    """One file, and everything that may go wrong with it."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content = CONTENT
-        self.etag: str | None = '"one"'
-        self.ranges = True
-        self.refuse_ranges = False
-        self.misplaced = 0  # bytes by which a range begins too late
-        self.announce_length = True
-        self.status = 200
-        self.more_headers: list[tuple[str, str]] = []
-        self.etag_of_ranges: str | None = None  # where it differs from the file's
-        self.raw_answer: bytes | None = None  # instead of HTTP
-        self.content_type = "application/octet-stream"
-        self.statuses: list[int] = []  # answered one by one before the file is given
-        self.break_off: list[int] = []  # bytes after which each body ends, one by one
-        self.pause = 0.0
-        self.seen: list[tuple[str, str | None]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/file.bin"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        server = self.server
-        asked = self.headers.get("Range")
-        server.seen.append((self.path, asked))
-        if server.statuses and (status := server.statuses.pop(0)) != 200:
-            self.send_error(status)
-            return
-        if server.raw_answer is not None:
-            self.wfile.write(server.raw_answer)
-            return
-        if asked and server.refuse_ranges:
-            self.send_error(416)
-            return
-        start, etag = 0, server.etag
-        unchanged = self.headers.get("If-Range") in (None, server.etag)
-        if asked and server.ranges and unchanged:
-            start = int(asked.removeprefix("bytes=").removesuffix("-"))
-            self.send_response(206)
-            etag = server.etag_of_ranges or etag
-            last, total = len(server.content) - 1, len(server.content)
-            start += server.misplaced
-            self.send_header("Content-Range", f"bytes {start}-{last}/{total}")
-        else:
-            self.send_response(server.status)
-        self.send_header("Content-Type", server.content_type)
-        for name, value in server.more_headers:
-            self.send_header(name, value)
-        if etag:
-            self.send_header("ETag", etag)
-        if server.announce_length:
-            self.send_header("Content-Length", str(len(server.content) - start))
-        self.end_headers()
-        self.send_body(server.content[start:])
-
-    def send_body(self, body: bytes) -> None:
-        if self.server.break_off:
-            body = body[: self.server.break_off.pop(0)]
-        try:
-            for first in range(0, len(body), 2**17):
-                self.wfile.write(body[first : first + 2**17])
-                time.sleep(self.server.pause)
-        except OSError:
-            pass  # the client had enough
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as one:
-        thread = threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield one
-        one.shutdown()
-        thread.join()
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def fast(url: str, path: Path, **options: object) -> Path:
-    return download(url, path, **{"attempts": 3, "backoff": 0.001, "timeout": 5, **options})
-
-
-def leftovers(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+from tests.download.server import CONTENT, SHA256, Server, fast, leftovers
 
 
 def test_downloads_verifies_and_leaves_nothing_beside(server: Server, tmp_path: Path) -> None:
@@ -208,34 +97,12 @@ def test_a_resumed_file_with_a_damaged_beginning_starts_over(
     assert fast(server.url, tmp_path / "file.bin", sha256=SHA256).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("kind", ["ignored", "refused"])
-def test_a_server_without_ranges_starts_over(server: Server, tmp_path: Path, kind: str) -> None:
-    server.ranges = kind != "ignored"
-    server.refuse_ranges = kind == "refused"
-    server.break_off = [300_000]
-    path = fast(server.url, tmp_path / "file.bin", sha256=SHA256)
-    assert path.read_bytes() == CONTENT
-    assert any(asked for _, asked in server.seen)
-
-
-def test_a_range_from_another_place_is_not_used(server: Server, tmp_path: Path) -> None:
-    server.misplaced = 7
-    server.break_off = [300_000]
-    path = fast(server.url, tmp_path / "file.bin")
-    assert path.read_bytes() == CONTENT
-
-
 def test_a_server_that_never_gets_farther_is_given_up(server: Server, tmp_path: Path) -> None:
     server.ranges = False
     server.break_off = [1000] * 100
     with pytest.raises(E2MCError, match=r"ended after 1000 of .*3 attempts"):
         fast(server.url, tmp_path / "file.bin")
     assert not (tmp_path / "file.bin").exists()
-
-
-def test_server_errors_are_retried(server: Server, tmp_path: Path) -> None:
-    server.statuses = [500, 503, 200]
-    assert fast(server.url, tmp_path / "file.bin").read_bytes() == CONTENT
 
 
 def test_waits_double_from_try_to_try(
@@ -248,19 +115,6 @@ def test_waits_double_from_try_to_try(
         fast(server.url, tmp_path / "file.bin", attempts=5, backoff=1.0)
     assert all(0.7 * 2**k < wait < 1.3 * 2**k for k, wait in enumerate(waits))
     assert len(waits) == 4
-
-
-@pytest.mark.parametrize("status", [403, 404])
-def test_refusals_are_not_retried_and_every_mirror_is_named(
-    server: Server, tmp_path: Path, status: int
-) -> None:
-    server.statuses = [status] * 2
-    mirror = server.url.replace("file.bin", "mirror.bin")
-    with pytest.raises(E2MCError) as caught:
-        fast(server.url, tmp_path / "file.bin", mirrors=[mirror])
-    assert f"{server.url}: the server answered {status}" in str(caught.value)
-    assert f"{mirror}: the server answered {status}" in str(caught.value)
-    assert len(server.seen) == 2
 
 
 def test_a_mirror_steps_in(server: Server, tmp_path: Path) -> None:
@@ -287,61 +141,11 @@ def test_a_wrong_length_is_refused_before_the_body_is_read(server: Server, tmp_p
     assert leftovers(tmp_path) == []
 
 
-def test_a_web_page_is_not_a_file(server: Server, tmp_path: Path) -> None:
-    server.content_type = "text/html; charset=utf-8"
-    with pytest.raises(E2MCError, match="web page"):
-        fast(server.url, tmp_path / "file.bin")
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        ({"status": 204}, "answered 204 where 200 is expected"),
-        ({"status": 206}, "answered 206 where 200 is expected"),
-        ({"more_headers": [("Content-Encoding", "gzip")]}, r"sent the file encoded \(gzip\)"),
-        ({"more_headers": [("Content-Length", "7")]}, "no single length: "),
-        (
-            {"more_headers": [("Content-Length", "\u00b2")], "announce_length": False},
-            "no single length: \u00b2",
-        ),
-        ({"announce_length": False}, "states no length"),
-    ],
-)
-def test_an_answer_that_is_not_the_whole_file_is_refused(
-    server: Server, tmp_path: Path, answer: dict[str, object], message: str
-) -> None:
-    vars(server).update(answer)
-    with pytest.raises(E2MCError, match=message):
-        fast(server.url, tmp_path / "file.bin")
-    assert leftovers(tmp_path) == []
-
-
-def test_a_range_of_a_file_that_has_changed_is_not_used(server: Server, tmp_path: Path) -> None:
-    server.etag_of_ranges = '"two"'
-    server.break_off = [300_000]
-    assert fast(server.url, tmp_path / "file.bin").read_bytes() == CONTENT
-    assert leftovers(tmp_path) == ["file.bin"]
-
-
 def test_a_body_without_end_stops_at_the_expected_length(server: Server, tmp_path: Path) -> None:
     server.announce_length = False
     with pytest.raises(E2MCError, match="expected 300000 bytes, the server sends more"):
         fast(server.url, tmp_path / "file.bin", size=300_000)
     assert leftovers(tmp_path) == []
-
-
-def test_what_a_server_says_cannot_control_a_terminal(server: Server, tmp_path: Path) -> None:
-    server.raw_answer = b"\x1b[2J\x00\x07 nonsense\r\n\r\n"
-    with pytest.raises(E2MCError) as caught:
-        fast(server.url, tmp_path / "file.bin")
-    assert "nonsense" in str(caught.value)
-    assert all(character.isprintable() or character == "\n" for character in str(caught.value))
-
-
-def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(E2MCError, match="is not a regular file"):
-        fast(str(tmp_path / "pipe"), tmp_path / "file.bin")
 
 
 def test_a_reader_decides_what_becomes_the_file(server: Server, tmp_path: Path) -> None:
@@ -354,26 +158,6 @@ def test_a_reader_decides_what_becomes_the_file(server: Server, tmp_path: Path) 
     assert fast(server.url, tmp_path / "file.bin", reader=Path.read_bytes).exists()
 
 
-def test_a_silent_server_counts_as_broken(server: Server, tmp_path: Path) -> None:
-    server.pause = 1.0
-    with pytest.raises(E2MCError, match="timed out"):
-        fast(server.url, tmp_path / "file.bin", timeout=0.2, attempts=1)
-
-
-def test_progress_is_plain_lines_in_a_log(
-    server: Server,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(download_progress, "LINE_SECONDS", 0.05)
-    server.pause = 0.03
-    fast(server.url, tmp_path / "file.bin")
-    lines = capsys.readouterr().err.splitlines()
-    assert lines
-    assert all(re.fullmatch(r"file.bin: .* of 1.0 MB \(\d+%\), .* MB/s", line) for line in lines)
-
-
 def test_offline_names_the_url_and_the_place_of_the_file(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -383,27 +167,6 @@ def test_offline_names_the_url_and_the_place_of_the_file(tmp_path: Path) -> None
     message = str(caught.value)
     assert "refused" in message
     assert f"fetch {url} on another, place the file as {tmp_path / 'file.bin'}" in message
-
-
-def test_file_urls_and_plain_paths(tmp_path: Path) -> None:
-    source = tmp_path / "source file.bin"
-    source.write_bytes(CONTENT)
-    for number, url in enumerate((source.as_uri(), str(source))):
-        assert fast(url, tmp_path / f"{number}.bin", sha256=SHA256).read_bytes() == CONTENT
-    with pytest.raises(E2MCError, match="No such file"):
-        fast(str(tmp_path / "absent"), tmp_path / "absent.bin")
-    with pytest.raises(E2MCError, match="unknown url type"):
-        fast("gopher://nowhere/file", tmp_path / "gopher.bin")
-
-
-def test_the_proxy_of_the_environment_is_asked(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("http_proxy", server.url.removesuffix("/file.bin"))
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    fast("http://weights.invalid/file.bin", tmp_path / "file.bin", sha256=SHA256)
-    assert server.seen == [("http://weights.invalid/file.bin", None)]
 
 
 def test_too_little_free_disk_is_said_before_writing(
