@@ -26,6 +26,8 @@ PATIENCE = "E2MC_PATIENCE_SECONDS"
 It is no configuration, because that would make Snakemake train anew.
 """
 
+YEAR_SECONDS = 365 * 24 * 3600
+
 PORTS = 3
 """How many ports are tried in a Slurm step."""
 
@@ -38,12 +40,9 @@ def process_group(place: Place) -> Iterator[None]:
     """Meet the other processes, if there are any: nccl between GPUs, gloo between CPUs.
 
     torchrun names the meeting point in MASTER_ADDR and MASTER_PORT; under srun it is the step's
-    first node. Where several processes work together, one that fails prints its error and is gone,
-    because the others may be waiting for it in a collective: whoever started them (srun, torchrun)
-    then ends them too.
-
-    Raises:
-        E2MCError: two processes have the same GPU, or no port is free to meet at.
+    first node. Where several processes work together, one that fails, here or in the block, prints
+    its error and is gone with status 1, because the others may be waiting for it in a collective:
+    whoever started them (srun, torchrun) then ends them too.
     """
     if place.world_size == 1:
         yield
@@ -93,15 +92,18 @@ def patience() -> float:
     """Seconds that a process may take for one step, or wait for the others, before it gives up.
 
     Raises:
-        E2MCError: the environment variable is not a positive number.
+        E2MCError: the environment variable is no such time.
     """
     text = os.environ.get(PATIENCE, "1800")
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not seconds > 0:
-        raise E2MCError(f"the environment variable {PATIENCE} is {text!r}: seconds, more than 0")
+    if not 0 < seconds <= YEAR_SECONDS:
+        raise E2MCError(
+            f"the environment variable {PATIENCE} is {text!r}: it must be a number of seconds, "
+            "more than 0 and at most a year"
+        )
     return seconds
 
 

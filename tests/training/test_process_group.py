@@ -84,7 +84,7 @@ def test_a_process_that_hangs_ends_and_says_where(images, tmp_path, monkeypatch)
     assert "in between_steps\n" in (tmp_path / "0.log").read_text()
 
 
-@pytest.mark.parametrize("text", ["", "soon", "0", "-3", "nan"])
+@pytest.mark.parametrize("text", ["", "soon", "0", "-3", "nan", "inf"])
 def test_a_patience_that_is_no_time_is_refused(monkeypatch, text):
     monkeypatch.setenv(PATIENCE, text)
     with pytest.raises(E2MCError, match=r"E2MC_PATIENCE_SECONDS is '.*more than 0"):
