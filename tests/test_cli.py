@@ -66,6 +66,32 @@ def test_the_command_is_installed_and_python_m_is_the_same() -> None:
         assert verb in shown
 
 
+@pytest.mark.parametrize(
+    ("older", "verb"),
+    [
+        (("prepare-demo", "--output", "x"), "prepare"),
+        (("svm", "--train", "a", "--test", "b", "--output", "c"), "voc07"),
+        (
+            ("linear", "--protocol", "inat18", "--base", "swav-30", "--train", "a", "--test", "b")
+            + ("--output", "c"),
+            "inat18",
+        ),
+    ],
+)
+def test_older_names_of_verbs(
+    demo: Path, monkeypatch: pytest.MonkeyPatch, older: tuple[str, ...], verb: str
+) -> None:
+    called: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("e2mc.data.prepare.prepare", lambda data: called.append(("prepare",)) or {})
+    for stage in ("voc07", "inat18"):
+        function = f"e2mc.evaluation.{stage}.{stage}"
+        monkeypatch.setattr(function, lambda *given, stage=stage: called.append((stage, *given)))
+    main(list(older))
+    ((name, *given),) = called
+    assert name == verb
+    assert given[1:] == ([] if verb == "prepare" else [Path("a"), Path("b"), Path("c")])
+
+
 def test_a_misspelt_key_names_the_nearest_one(demo: Path) -> None:
     edit(demo, "methods", "vicreg", "projectr", value=[8, 8, 8])
     assert "did you mean 'projector'?" in refused(*scratch(demo))

@@ -9,7 +9,7 @@ import pytest
 
 from e2mc import lock
 from e2mc.errors import E2MCError
-from e2mc.lock import holder, locked
+from e2mc.lock import heartbeat, holder, locked
 
 
 def test_the_lock_exists_while_it_is_held_and_names_the_holder(tmp_path: Path) -> None:
@@ -135,3 +135,28 @@ def test_the_lock_of_another_is_not_released(tmp_path: Path) -> None:
     with locked(path):
         path.write_text("taken over")
     assert path.read_text() == "taken over"
+
+
+def test_a_heartbeat_shuts_nobody_out(tmp_path: Path) -> None:
+    path = tmp_path / "heartbeat"
+    with heartbeat(path):
+        assert holder(path) == f"process {os.getpid()} on {socket.gethostname()}"
+        with heartbeat(path):
+            assert holder(path) is not None
+        assert not path.exists(), "who came last is gone"
+    assert not path.exists()
+    with heartbeat(path), locked(tmp_path / "other"):
+        path.write_text("somebody else's")
+    assert path.read_text() == "somebody else's"
+
+
+def test_a_heart_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("e2mc.lock.HEARTBEAT_SECONDS", 0.01)
+    path = tmp_path / "heartbeat"
+    with heartbeat(path):
+        os.utime(path, (1, 1))
+        for _ in range(1000):
+            if path.stat().st_mtime > 2:
+                break
+            time.sleep(0.01)
+        assert path.stat().st_mtime > 2

@@ -33,7 +33,7 @@ def few_shot(
         output: folder that receives `<data set>-<classifier>-<shots>`.
 
     Raises:
-        E2MCError: features that do not belong together or are not finite, several labels per
+        E2MCError: features that do not belong together, are zero or not finite, several labels per
             image, or a class with fewer images than shots.
     """
     train, test = open_pair(train_index, test_index)

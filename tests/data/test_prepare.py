@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from e2mc.config.experiment import Data, ImageNetData
+from e2mc.config.experiment import Data, ImageNetData, TreeData
 from e2mc.config.settings import ImageNetSettings
 from e2mc.data import digits, prepare, scenes
 from e2mc.data.cifar10 import prepare_cifar10
 from e2mc.data.decode import decode
-from e2mc.data.imagenet import open_imagenet
+from e2mc.data.imagenet import open_imagenet, open_tree
 from e2mc.data.inat18 import open_inat18
 from e2mc.data.labels import label_subset, read_list
 from e2mc.data.tree import write_tree
@@ -40,6 +40,7 @@ def data_in(root: Path) -> Data:
         imagenet=imagenet_data(root / "imagenet"),
         inat18=root / "inat18",
         voc07=root / "VOCdevkit" / "VOC2007",
+        transfer={"inverted": TreeData(root=root / "inverted"), "own": TreeData(root=root / "own")},
     )
 
 
@@ -84,6 +85,20 @@ def test_digits_keep_their_labels(written: tuple[Data, dict]) -> None:
     distances = ((vectors(test, asked)[:, None] - known[None]) ** 2).sum(axis=2)
     found = train.labels[distances.argmin(axis=1)]
     assert (found == test.labels[list(asked)]).mean() > 0.9
+
+
+def test_digits_as_one_more_tree(written: tuple[Data, dict]) -> None:
+    """Dark on white; the user's own tree is left to the user."""
+    data, summary = written
+    root = data.transfer["inverted"].root
+    train, test = (open_tree(root, split) for split in ("train", "test"))
+    assert summary["inverted"] == {"classes": 10, "train": 200, "test": 400}
+    assert np.bincount(train.labels).tolist() == [20] * 10
+    assert np.bincount(test.labels).tolist() == [40] * 10
+    pixels = [np.asarray(decode(test.path(index)).convert("L")) for index in range(0, 400, 40)]
+    corners = [image[[0, 0, -1, -1], [0, -1, 0, -1]].mean() for image in pixels]
+    assert np.mean(corners) > 200 > 150 > np.mean([image[4:-4, 4:-4].mean() for image in pixels])
+    assert not data.transfer["own"].root.exists()
 
 
 def test_label_lists_are_nested_and_hold_every_class(written: tuple[Data, dict]) -> None:

@@ -59,6 +59,22 @@ def test_what_is_not_configured_is_not_needed() -> None:
     assert {c.protocol for c in needs.table_inputs(one, "table2")} == {"voc07"}
 
 
+def test_few_shot_transfer_of_every_tree_and_chosen_bases() -> None:
+    data = {"transfer": {"flowers": {"root": "f"}, "pets": {"root": "p"}}}
+    both = experiment(data=data, evaluation={"few_shot": {"shots": [1, 5]}})
+    cells = needs.table_inputs(both, "table_transfer")
+    assert Cell("simsiam-60", "e2mc", 2, "pets-knn-5") in cells
+    # 3 bases x 2 arms x 2 trees x 2 classifiers x 2 numbers of shots, three trials each
+    assert len(cells) == len(set(cells)) == 3 * 2 * 2 * 2 * 2 * 3
+    assert not set(cells) & set(needs.reproduction_inputs(both) + needs.statistics_inputs(both))
+    one = experiment(data=data, tables={"table_transfer": ["swav-60"]})
+    assert {cell.base for cell in needs.table_inputs(one, "table_transfer")} == {"swav-60"}
+    assert "table_transfer" in needs.tables(both)
+    assert "table_transfer" not in needs.tables(experiment())
+    with pytest.raises(E2MCError, match=r"tables.table_transfer: no base 'resnet'"):
+        experiment(data=data, tables={"table_transfer": ["resnet"]})
+
+
 def test_files_follow_the_layout(small: Experiment) -> None:
     assert needs.table_files(small, "table1")[0] == (
         "evaluate/vicreg-60/base/trial0/linear-1/metrics.json"

@@ -17,6 +17,7 @@ import yaml
 
 from e2mc.config import load_experiment
 from e2mc.plan.estimate import estimate
+from e2mc.plan.jobs import STAGES
 from e2mc.plan.jobs import jobs as jobs_of
 from tests.small_experiment import checkout
 
@@ -126,6 +127,10 @@ def test_the_list_of_jobs_is_the_rules(tmp_path: Path, name: str, absent: tuple[
     commands = snakemake(ROOT, "-n", "--forceall", "--printshellcmds", *target).stdout
     logs = set(re.findall(rf"> results/{name}/(\S+\.log) 2>&1", commands))
     assert {job.log for job in jobs} == logs
+    for verb, stage in re.findall(r"e2mc ([\w-]+) .*> results/\w+/logs/(\w+)/", commands):
+        assert verb.replace("-", "_") == stage or (verb, stage[:8]) == ("extract", "extract_")
+    listed = snakemake(ROOT, "--list-rules", "--configfile", str(file)).stdout.split()
+    assert set(STAGES) <= set(listed)
     summary = snakemake(ROOT, "--summary", *target).stdout.splitlines()
     outputs = {line.split("\t")[0].removeprefix(f"results/{name}/") for line in summary}
     assert {file for job in jobs for file in job.outputs} <= outputs

@@ -1,0 +1,26 @@
+"""The list of jobs; that it is the workflow's, tests/workflow/test_dag.py shows."""
+
+from e2mc.config.protocols import PROTOCOLS
+from e2mc.plan.jobs import STAGES, jobs
+from tests.reporting.synthetic_results import experiment
+
+
+def test_all_results_of_a_tree_are_one_job() -> None:
+    data = {"inat18": None, "voc07": None, "transfer": {"flowers": {"root": "f"}}}
+    small = experiment(data=data, evaluation={"few_shot": {"shots": [1, 5]}}, trials=1)
+    found = {job.log: job for job in jobs(small)}
+    few = found["logs/few_shot/swav-60-e2mc-trial0-flowers.log"]
+    results = ("flowers-linear-1", "flowers-linear-5", "flowers-knn-1", "flowers-knn-5")
+    folder = "evaluate/swav-60/e2mc/trial0"
+    assert few.outputs == tuple(f"{folder}/{result}/metrics.json" for result in results)
+    features = found["logs/extract_transfer/swav-60-e2mc-trial0.log"]
+    folder = "features/swav-60/e2mc/trial0"
+    splits = ("train", "test")
+    assert features.outputs == tuple(f"{folder}/flowers-{one}/index.json" for one in splits)
+    assert features.records == tuple(f"{folder}/flowers-{one}/cost.json" for one in splits)
+
+
+def test_stages_are_named_once() -> None:
+    assert len(set(STAGES)) == len(STAGES)
+    assert {protocol.stage for protocol in PROTOCOLS} <= set(STAGES)
+    assert {job.stage for job in jobs(experiment())} <= set(STAGES)

@@ -1,0 +1,117 @@
+"""The one snakemake at work on an experiment, and what it says."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from e2mc import head
+from e2mc.config import Experiment, parse_experiment
+from e2mc.plan import layout
+from e2mc.plan.estimate import estimate
+from e2mc.plan.jobs import jobs
+from tests.small_experiment import small_experiment
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    monkeypatch.chdir(tmp_path)
+    return parse_experiment(small_experiment(), "small")
+
+
+HEAD = """
+import sys
+from e2mc import head
+from e2mc.config import parse_experiment
+from tests.small_experiment import small_experiment
+try:
+    head.start(parse_experiment(small_experiment(), "small"))
+except Exception as error:
+    sys.exit(str(error))
+print("started", flush=True)
+sys.stdin.read()
+"""
+
+
+def other_head() -> subprocess.Popen[str]:
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", HEAD], text=True, **pipes)
+
+
+def test_there_is_one_head_until_it_ends(experiment: Experiment) -> None:
+    results = layout.results(experiment.name)
+    first = other_head()
+    assert first.stdout is not None
+    assert first.stdout.readline() == "started\n"
+    written = yaml.safe_load((results / "experiment.yaml").read_text())
+    assert parse_experiment(written, "written") == experiment
+    second = other_head().communicate()[1]
+    assert "another snakemake, or a job that one left behind, is at work on results/demo" in second
+    first.communicate()
+    assert not (results / ".head").exists()
+    third = other_head()
+    assert third.communicate()[0] == "started\n"
+
+
+def test_a_head_on_another_login_node_is_seen_by_its_lock_file(experiment: Experiment) -> None:
+    """Where flock does nothing, the file alone tells; its holder lives on this machine here."""
+    code = (
+        "import sys; from e2mc.lock import locked\n"
+        "with locked('results/demo/.head'): print('held', flush=True); sys.stdin.read()"
+    )
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    holder = subprocess.Popen([sys.executable, "-c", code], text=True, **pipes)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    refused = other_head().communicate()[1]
+    holder.communicate()
+    assert "another snakemake is at work: results/demo is in use by process" in refused
+
+
+@pytest.mark.parametrize(("dry", "before"), [(False, 0), (True, 1)])
+def test_the_estimate_is_said_once_beside_the_table_of_jobs(
+    experiment: Experiment, dry: bool, before: int
+) -> None:
+    todo = [job for job in jobs(experiment) if job.stage in ("pretrain", "linear")]
+    planned = [SimpleNamespace(log=[f"results/demo/{job.log}"]) for job in todo]
+    dag = SimpleNamespace(needrun_jobs=lambda exclude_finished: iter(planned))
+    said: list[str] = []
+    passes = head.estimate_filter(experiment, SimpleNamespace(dryrun=dry, dag=dag), said.append)
+    plain = logging.makeLogRecord({"msg": "anything"})
+    table = logging.makeLogRecord({"event": LogEvent.RUN_INFO})
+    for _ in range(before):
+        assert passes(table)
+    assert passes(plain)
+    assert said == []
+    assert passes(table)
+    assert passes(table)
+    wanted = estimate(experiment, only=[job.log for job in todo])
+    assert (wanted.training_runs, wanted.evaluations) == (2, 3)
+    assert said == [f"{len(todo)} jobs: {wanted}."]
+
+
+def test_the_summary_is_shown_if_there_is_one(experiment: Experiment) -> None:
+    assert head.summary(experiment) == ""
+    file = layout.results(experiment.name) / layout.SUMMARY
+    file.parent.mkdir(parents=True)
+    file.write_text("E2MC is clearly above.")
+    assert head.summary(experiment) == "E2MC is clearly above."
+
+
+@pytest.mark.parametrize(
+    ("file", "seen"), [("logs/linear/a.log", True), ("a.log", False), ("linear/a.log", False)]
+)
+def test_a_process_knows_the_log_it_writes(tmp_path: Path, file: str, seen: bool) -> None:
+    log = tmp_path / file
+    log.parent.mkdir(parents=True, exist_ok=True)
+    code = "import sys; from e2mc.head import log_of_this_process as f; sys.stderr.write(str(f()))"
+    with log.open("w") as stream:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, text=True)
+    assert done.stderr == (str(log) if seen else "None")
