@@ -17,6 +17,7 @@ from e2mc.reporting.table import (
     Column,
     Estimate,
     Interval,
+    Number,
     PValue,
     Shown,
     Statistic,
@@ -95,7 +96,8 @@ def text(neutral: str) -> Markup:
 
 
 def _mathematics(written: str) -> Markup:
-    # what a pattern in parentheses splits by stands at the odd places
+    """Letters are variables, in italics."""
+    # splitting by a pattern in parentheses puts what it matched at the odd places
     parts = enumerate(_VARIABLES.split(written.replace("-", "−")))
     variable = Markup("<i>{}</i>")
     return Markup("").join(variable.format(part) if n % 2 else part for n, part in parts)
@@ -106,7 +108,7 @@ def shown(value: Shown) -> Markup:
     return text(value) if isinstance(value, str) else escape(_number(value))
 
 
-def _number(value: Shown) -> str:
+def _number(value: Number) -> str:
     if is_missing(value):
         return MISSING
     match value:
@@ -120,8 +122,6 @@ def _number(value: Shown) -> str:
         case Interval(low, high, decimals):
             ends = (number(end, decimals, sign=True) for end in (low, high))
             return f"[{', '.join(ends)}]"
-        case str():
-            return value
 
 
 def number(value: float, decimals: int = 2, *, sign: bool = False) -> str:

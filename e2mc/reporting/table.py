@@ -60,7 +60,8 @@ class Interval(NamedTuple):
     decimals: int = 3
 
 
-Shown = str | Estimate | Statistic | PValue | Interval
+Number = Estimate | Statistic | PValue | Interval
+Shown = str | Number
 
 
 class Cell(NamedTuple):
