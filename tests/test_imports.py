@@ -14,14 +14,14 @@ ROOT = Path(__file__).parents[1]
 
 ORDER = (
     ("errors", "vision", "criteria", "statistics"),
-    ("config", "files", "lock"),
-    ("download", "models", "provenance"),
-    ("data", "methods"),
-    ("plan", "training"),
+    ("config", "files"),
+    ("lock", "models"),
+    ("download", "provenance", "methods"),
+    ("data", "plan"),
+    ("training",),
     ("evaluation", "cluster"),
     ("reporting", "status", "doctor"),
     ("cli",),
-    ("__main__",),
 )
 """Packages and modules of `e2mc` by level: each imports from levels above it in this list only."""
 
@@ -44,7 +44,7 @@ def imports_of(package: str) -> Iterator[tuple[Path, str]]:
 def arrows() -> dict[str, set[str]]:
     """Package -> the other packages that it imports."""
     tops = [path for path in (ROOT / "e2mc").iterdir() if path.suffix == ".py" or path.is_dir()]
-    packages = {path.stem for path in tops} - {"__init__", "__pycache__", "py"}
+    packages = {path.stem for path in tops} - {"__init__", "__main__", "__pycache__", "py"}
     named = {one: {name for _, name in imports_of(one)} for one in packages}
     imported = {
         one: {name.split(".")[1] for name in names if name.startswith("e2mc.")}

@@ -4,7 +4,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from e2mc import head
+from e2mc.plan import head
 from e2mc.config import parse_experiment, stages
 from e2mc.config.protocols import PROTOCOLS, SEMISUP, transfer_datasets
 from e2mc.errors import E2MCError

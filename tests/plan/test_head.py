@@ -11,9 +11,8 @@ import pytest
 import yaml
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from e2mc import head
 from e2mc.config import Experiment, parse_experiment
-from e2mc.plan import layout
+from e2mc.plan import head, layout
 from e2mc.plan.estimate import estimate
 from e2mc.plan.jobs import jobs
 from tests.small_experiment import small_experiment
@@ -27,7 +26,7 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
 
 HEAD = """
 import sys
-from e2mc import head
+from e2mc.plan import head
 from e2mc.config import parse_experiment
 from tests.small_experiment import small_experiment
 try:
@@ -110,7 +109,8 @@ def test_the_summary_is_shown_if_there_is_one(experiment: Experiment) -> None:
 def test_a_process_knows_the_log_it_writes(tmp_path: Path, file: str, seen: bool) -> None:
     log = tmp_path / file
     log.parent.mkdir(parents=True, exist_ok=True)
-    code = "import sys; from e2mc.head import log_of_this_process as f; sys.stderr.write(str(f()))"
+    code = "import sys; from e2mc.plan.head import log_of_this_process as log; "
+    code += "sys.stderr.write(str(log()))"
     with log.open("w") as stream:
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, text=True)

@@ -11,7 +11,7 @@ import yaml
 
 from e2mc.cli import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -72,8 +72,7 @@ def test_the_command_is_installed_and_python_m_is_the_same() -> None:
         (("prepare-demo", "--output", "x"), "prepare"),
         (("svm", "--train", "a", "--test", "b", "--output", "c"), "voc07"),
         (
-            ("linear", "--protocol", "inat18", "--base", "swav-30", "--train", "a", "--test", "b")
-            + ("--output", "c"),
+            tuple("linear --protocol inat18 --base swav-30 --train a --test b --output c".split()),
             "inat18",
         ),
     ],

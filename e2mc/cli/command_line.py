@@ -8,14 +8,14 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from e2mc import verbs
+from e2mc.cli import verbs
+from e2mc.cli.verbs import Run
 from e2mc.config.protocols import DATASETS, LINEAR, PROTOCOLS
 from e2mc.errors import E2MCError
-from e2mc.head import log_of_this_process
 from e2mc.lock import heartbeat
 from e2mc.plan import layout
+from e2mc.plan.head import log_of_this_process
 from e2mc.plan.needs import FIGURE_NAMES, TABLE_NAMES
-from e2mc.verbs import Run
 
 Add = Callable[..., argparse.ArgumentParser]
 """Adds a verb: its name, its function, and the options that it shares with others."""
