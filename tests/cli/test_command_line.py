@@ -11,6 +11,7 @@ import yaml
 
 from e2mc.cli import main
 
+PATHS = ("--train", "a", "--test", "b", "--output", "c")
 ROOT = Path(__file__).parents[2]
 
 
@@ -70,11 +71,8 @@ def test_the_command_is_installed_and_python_m_is_the_same() -> None:
     ("older", "verb"),
     [
         (("prepare-demo", "--output", "x"), "prepare"),
-        (("svm", "--train", "a", "--test", "b", "--output", "c"), "voc07"),
-        (
-            tuple("linear --protocol inat18 --base swav-30 --train a --test b --output c".split()),
-            "inat18",
-        ),
+        (("svm", *PATHS), "voc07"),
+        (("linear", "--protocol", "inat18", "--base", "swav-30", *PATHS), "inat18"),
     ],
 )
 def test_older_names_of_verbs(
