@@ -66,21 +66,25 @@ def test_the_command_is_installed_and_python_m_is_the_same() -> None:
         assert verb in shown
 
 
+TEST_AND_OUTPUT = ("--test", "b", "--output", "c")
+
+
 @pytest.mark.parametrize(
     ("older", "verb"),
     [
         (("prepare-demo", "--output", "x"), "prepare"),
-        (("svm", "--train", "a", "--test", "b", "--output", "c"), "voc07"),
+        (("svm", "--train", "a", *TEST_AND_OUTPUT), "voc07"),
         (
-            ("linear", "--protocol", "inat18", "--base", "swav-30", "--train", "a", "--test", "b")
-            + ("--output", "c"),
+            ("linear", "--protocol", "inat18", "--base", "s", "--train", "a", *TEST_AND_OUTPUT),
             "inat18",
         ),
     ],
 )
 def test_older_names_of_verbs(
-    demo: Path, monkeypatch: pytest.MonkeyPatch, older: tuple[str, ...], verb: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, older: tuple[str, ...], verb: str
 ) -> None:
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
     called: list[tuple[Any, ...]] = []
     monkeypatch.setattr("e2mc.data.prepare.prepare", lambda data: called.append(("prepare",)) or {})
     for stage in ("voc07", "inat18"):
