@@ -41,8 +41,9 @@ class Data(Strict):
     """Where the data sets lie, and who makes them if they are not there."""
 
     prepare: Literal["digits", "cifar10"] | None = None
-    """`digits`: write scikit-learn's digits in the three layouts; `cifar10`: download CIFAR-10 or
-    read `cifar10_source`; null: the folders are there already."""
+    """`digits`: write scikit-learn's digits as the data sets below, of `transfer` the tree
+    `inverted`; `cifar10`: download CIFAR-10 or read `cifar10_source`; null: the folders are
+    there already."""
     cifar10_source: Path | None = None
     """Folder with `train/<class>/*` and `test/<class>/*` images instead of the download."""
     cifar10_per_class: int | None = Field(None, ge=1)

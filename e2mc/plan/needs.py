@@ -262,13 +262,9 @@ def _table2(experiment: Experiment, base: str) -> list[Cell]:
         for criterion in _principal(experiment, base)
         if criterion != "continued"
         for protocol in transfer_protocols(experiment)
-        for trial in range(_table2_trials(experiment, criterion, protocol))
+        for trial in range(experiment.trials)
+        if trial == 0 or criterion != "base" or not protocol_of(protocol).deterministic
     ]
-
-
-def _table2_trials(experiment: Experiment, criterion: str, protocol: str) -> int:
-    fixed = criterion == "base" and protocol_of(protocol).deterministic
-    return 1 if fixed else experiment.trials
 
 
 def _few_shot(experiment: Experiment, base: str) -> list[Cell]:

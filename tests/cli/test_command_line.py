@@ -76,8 +76,10 @@ def test_the_command_is_installed_and_python_m_is_the_same() -> None:
     ],
 )
 def test_older_names_of_verbs(
-    demo: Path, monkeypatch: pytest.MonkeyPatch, older: tuple[str, ...], verb: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, older: tuple[str, ...], verb: str
 ) -> None:
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    monkeypatch.chdir(tmp_path)
     called: list[tuple[Any, ...]] = []
     monkeypatch.setattr("e2mc.data.prepare.prepare", lambda data: called.append(("prepare",)) or {})
     for stage in ("voc07", "inat18"):

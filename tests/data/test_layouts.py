@@ -10,7 +10,8 @@ from PIL import Image
 
 from e2mc.config.settings import ImageNetSettings
 from e2mc.data.decode import decode
-from e2mc.data.imagenet import open_imagenet
+from e2mc.data.image_set import open_images
+from e2mc.data.imagenet import open_imagenet, open_tree
 from e2mc.data.inat18 import open_inat18
 from e2mc.data.labels import label_subset
 from e2mc.data.voc07 import open_voc07
@@ -73,6 +74,25 @@ def test_imagenet_labels_are_sorted_class_folders(tmp_path: Path) -> None:
     np.testing.assert_array_equal(train.labels, [0, 0, 0, 1, 1, 1])
     assert open_imagenet(settings, "test").names[0] == "val/n01/n01_val_1.JPEG"
     assert decode(train.path(0)).size == (9, 7)
+
+
+@pytest.mark.parametrize(("folders", "opened"), [(("val",), "val"), (("val", "test"), "test")])
+def test_any_tree_is_tested_on_test_else_val(
+    tmp_path: Path, folders: tuple[str, ...], opened: str
+) -> None:
+    for number, folder in enumerate(("train", *folders)):
+        for name in ("rose", "daisy"):
+            for image in range(number + 1):
+                write_image(tmp_path / folder / name / f"{image}.png")
+    train, test = (open_images("flowers", tmp_path, split) for split in ("train", "test"))
+    assert train.names == ("train/daisy/0.png", "train/rose/0.png")
+    assert train.classes == test.classes == ("daisy", "rose")
+    assert {name.split("/")[0] for name in test.names} == {opened}
+    assert test.labels.tolist() == [0] * (len(test) // 2) + [1] * (len(test) // 2)
+    (tmp_path / opened / "rose").rename(tmp_path / opened / "tulip")
+    for split in ("train", "test"):
+        with pytest.raises(E2MCError, match=f"{opened}.* have different class folders"):
+            open_tree(tmp_path, split)
 
 
 def test_validation_part_never_opens_val_and_keeps_listed_images(tmp_path: Path) -> None:
