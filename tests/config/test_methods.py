@@ -98,7 +98,7 @@ def test_a_method_with_a_gap_is_refused_by_name() -> None:
 
     with pytest.raises(TypeError, match=r"Untitled in .* lacks .*`implementation`.*`title`"):
         check_facts("untitled", Untitled)
-    lists = "Methods, Method, AnyRecipe, LinearFits, FineTunings"
+    lists = "Method, AnyRecipe, LinearFits, FineTunings"
     with pytest.raises(TypeError, match=f"add other to {lists} in e2mc.config.methods"):
         check_facts("other", Unlisted)
     with pytest.raises(TypeError, match=r"VICReg in .* is not called swav"):
