@@ -80,7 +80,9 @@ class Executor(RemoteExecutor):
         self, active_jobs: list[SubmittedJobInfo]
     ) -> AsyncGenerator[SubmittedJobInfo, None]:
         """One look at all jobs; those that go on are given back."""
-        fresh = self._look(active_jobs)
+        if not active_jobs:  # Snakemake looks already before `__post_init__`
+            return
+        fresh = self._look()
         if fresh:
             self._ask_accounting([info.aux["waiting"] for info in active_jobs if info.aux])
         for info in active_jobs:
@@ -138,9 +140,9 @@ class Executor(RemoteExecutor):
         """One line instead of Snakemake's description of the rule."""
         self.logger.error(msg)
 
-    def _look(self, active_jobs: list[SubmittedJobInfo]) -> bool:
+    def _look(self) -> bool:
         """Ask the queue if it is time; whether there is an answer."""
-        if not active_jobs or time.monotonic() - self.asked < self.cluster.poll_seconds:
+        if time.monotonic() - self.asked < self.cluster.poll_seconds:
             return False
         self.jobs = self.queue.jobs()
         self.asked = time.monotonic()

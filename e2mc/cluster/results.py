@@ -13,6 +13,9 @@ from e2mc.files import read_json
 _COMPLAINT = re.compile(r"^(slurmstepd|srun)\S*: error: (.*)$", re.MULTILINE)
 _NOT_LAUNCHED = re.compile("Unable to create step|launch failed|Unable to launch")
 _OF_SLURM = re.compile(r"^(slurmstepd|srun|submitit|slurmd)\b")
+_REQUEUED = re.compile(r"'scontrol', 'requeue'.* died with <Signals")
+"""Slurm has heard, and its SIGTERM was faster than its answer."""
+
 _KILLED = re.compile("killed by signal 9|killed by signal: Killed")
 """A process of the job, or a worker of its data loader."""
 
@@ -67,6 +70,8 @@ def outcome(record: Record) -> Outcome | None:
     except (OSError, EOFError, pickle.UnpicklingError):
         return None
     for kind, value in results:
+        if kind == "error" and _REQUEUED.search(_last_line(value)):
+            return None
         if kind == "error":
             return Outcome(*(_first_death(record) or (_last_line(value), record.log)))
     return Outcome(None) if len(results) == len(files) else None

@@ -96,9 +96,9 @@ _MEMORY = re.compile("OUT_OF_MEMORY|memory limit|oom[ _-]kill|out of memory", re
 
 def reason_to_wait(sighting: Sighting) -> str | None:
     """Why Slurm does not let a job run, and what ends it; None if it runs."""
-    if sighting.state in ("RUNNING", "COMPLETING", "CONFIGURING"):
-        return None
-    reason = sighting.reason if sighting.state == "PENDING" else sighting.state
+    stopped = ("SUSPENDED", "STOPPED", "REQUEUE_HOLD", "SPECIAL_EXIT")
+    reason = sighting.reason if sighting.state == "PENDING" else None
+    reason = sighting.state if sighting.state in stopped else reason
     if not reason or reason in ("None", "(null)"):
         return None
     if _HELD.search(reason) or sighting.state in ("REQUEUE_HOLD", "SPECIAL_EXIT"):
