@@ -59,6 +59,7 @@ def check_refusal(rank: int, sizes: list[int]) -> None:
 
 def check_second_derivative(rank: int, sizes: list[int]) -> None:
     """The penalty |gradient|^2 of gathered rows; each of three passes sums over the ranks."""
+    torch.manual_seed(1)
     whole = torch.randn(sum(sizes), 4, dtype=torch.float64, requires_grad=True)
     start, ranks = sum(sizes[:rank]), len(sizes)
     part = whole.detach()[start : start + sizes[rank]].clone().requires_grad_()
