@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_STRIDE = 2654435761  # between the sequences of two seeds; torch's CPU generator keeps 32 bits
+
 
 @torch.library.custom_op("e2mc::draw_normal", mutates_args=())
 def _draw_normal(rows: int, columns: int, seed: int, device: torch.device) -> Tensor:
@@ -37,7 +39,7 @@ class RandomSlices(nn.Module):
 
     def forward(self, like: Tensor) -> Tensor:
         """Directions as columns, (d, count), of the type and on the device of (n, d) embeddings."""
-        seed = (self.seed << 32) + self.step
+        seed = (self.seed * _STRIDE + self.step) % 2**32
         drawn: Tensor = _draw_normal(like.shape[1], self.count, seed, like.device)
         if self.training:
             self.step += 1
