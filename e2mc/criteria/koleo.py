@@ -10,7 +10,8 @@ from e2mc.criteria.criterion import Criterion, average, require
 class KoLeo(Criterion):
     """Push every embedding away from its nearest neighbours (Kozachenko-Leonenko entropy).
 
-        L(Z) = - mean_i ln( ||u_i - u_nn(i)|| + epsilon ),   u = z L2-normalised;   loss = weight * L
+        L(Z) = - mean_i ln( ||u_i - u_nn(i)|| + epsilon ),   u = z L2-normalised
+        loss = weight * L
 
     Term: ``nearest_neighbour``, L averaged over views, in nats; with several neighbours also over
     these. At least -ln 2 (two opposite points). Up to a factor and constants that depend on n and
@@ -61,5 +62,5 @@ class KoLeo(Criterion):
         similarities = unit.detach() @ unit.detach().t()
         similarities.diagonal().fill_(-torch.inf)
         nearest = similarities.topk(min(self.neighbours, len(unit) - 1), dim=1).indices
-        distances = torch.linalg.vector_norm(unit[:, None] - unit[nearest], dim=2)
+        distances: Tensor = torch.linalg.vector_norm(unit[:, None] - unit[nearest], dim=2)
         return -(distances + self.epsilon).log().mean()
