@@ -2,7 +2,7 @@
 
 A verb reads the experiment, takes the slice of it that its stage depends on, and hands that
 slice and the paths to the stage. Stages are imported inside their verb: importing torch alone
-takes seconds, and most verbs need only a part of the house.
+takes seconds, most verbs need only a part of the packages, and `compare` none but the library's.
 """
 
 import argparse
@@ -10,10 +10,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from e2mc.config import Experiment, load_experiment, stages
+from e2mc import __version__
 from e2mc.errors import E2MCError
-from e2mc.plan.layout import results
+
+if TYPE_CHECKING:
+    from e2mc.config import Experiment
 
 Arguments = argparse.Namespace
 
@@ -41,6 +44,7 @@ def fetch(arguments: Arguments) -> None:
 
 def import_checkpoint(arguments: Arguments) -> None:
     """Turn an official checkpoint into the one layout of this project."""
+    from e2mc.config import stages
     from e2mc.download.registry import fetch as fetch_checkpoint
     from e2mc.models.official import import_checkpoint as import_official
 
@@ -57,6 +61,7 @@ def import_checkpoint(arguments: Arguments) -> None:
 
 def pretrain(arguments: Arguments) -> None:
     """Train a base model from scratch, or go on from one with a criterion."""
+    from e2mc.config import stages
     from e2mc.training.loop import train
 
     experiment = _experiment(arguments)
@@ -78,6 +83,7 @@ def pretrain(arguments: Arguments) -> None:
 
 def extract(arguments: Arguments) -> None:
     """Cache a model's features."""
+    from e2mc.config import stages
     from e2mc.evaluation.features import extract as extract_features
 
     settings = stages.extract_settings(
@@ -88,6 +94,8 @@ def extract(arguments: Arguments) -> None:
 
 def linear(arguments: Arguments) -> None:
     """Linear probes on cached ImageNet features, or on cached iNat18 maps."""
+    from e2mc.config import stages
+
     experiment = _experiment(arguments)
     if arguments.protocol == "inat18":
         from e2mc.evaluation.inat18 import inat18
@@ -107,6 +115,7 @@ def linear(arguments: Arguments) -> None:
 
 def semisup(arguments: Arguments) -> None:
     """Fine-tune on 1 and 10 per cent of the labels."""
+    from e2mc.config import stages
     from e2mc.evaluation.semisup import semisup as fine_tune
 
     settings = stages.semisup_settings(_experiment(arguments), arguments.base, arguments.trial)
@@ -115,6 +124,7 @@ def semisup(arguments: Arguments) -> None:
 
 def svm(arguments: Arguments) -> None:
     """One-versus-rest SVMs on cached VOC07 features."""
+    from e2mc.config import stages
     from e2mc.evaluation.voc07 import voc07
 
     settings = stages.svm_settings(_experiment(arguments), arguments.trial)
@@ -123,6 +133,7 @@ def svm(arguments: Arguments) -> None:
 
 def knn(arguments: Arguments) -> None:
     """Nearest neighbours on cached ImageNet features."""
+    from e2mc.config import stages
     from e2mc.evaluation.knn import knn as nearest_neighbours
 
     settings = stages.neighbour_settings(_experiment(arguments), arguments.base)
@@ -135,11 +146,19 @@ def compare(arguments: Arguments) -> None:
     """Paired tests on prediction files."""
     from e2mc.reporting.compare import run
 
-    run(arguments.base, arguments.models, csv=arguments.csv, latex=arguments.latex)
+    run(
+        arguments.base,
+        arguments.models,
+        columns=arguments.columns,
+        csv=arguments.csv,
+        latex=arguments.latex,
+        as_json=arguments.json,
+    )
 
 
 def significance(arguments: Arguments) -> None:
     """Paired tests of every comparison that the tables make."""
+    from e2mc.plan.layout import results
     from e2mc.reporting.significance import write_statistics
 
     experiment = _experiment(arguments)
@@ -148,6 +167,7 @@ def significance(arguments: Arguments) -> None:
 
 def table(arguments: Arguments) -> None:
     """Write one table as CSV and LaTeX."""
+    from e2mc.plan.layout import results
     from e2mc.reporting.tables import write_table
 
     experiment = _experiment(arguments)
@@ -157,6 +177,7 @@ def table(arguments: Arguments) -> None:
 
 def figure(arguments: Arguments) -> None:
     """Draw one figure."""
+    from e2mc.plan.layout import results
     from e2mc.reporting.figures import write_figure
 
     experiment = _experiment(arguments)
@@ -165,6 +186,7 @@ def figure(arguments: Arguments) -> None:
 
 def page(arguments: Arguments) -> None:
     """Write one page of the HTML report."""
+    from e2mc.plan.layout import results
     from e2mc.reporting.pages import write_page
 
     experiment = _experiment(arguments)
@@ -174,6 +196,7 @@ def page(arguments: Arguments) -> None:
 def summary(arguments: Arguments) -> None:
     """Say where the results are and what they show."""
     from e2mc.files import write_text
+    from e2mc.plan.layout import results
     from e2mc.reporting.summary import summary as summarise
 
     experiment = _experiment(arguments)
@@ -194,7 +217,9 @@ def doctor(arguments: Arguments) -> None:
     sys.exit(run(_experiment(arguments), all_images=arguments.all_images))
 
 
-def _experiment(arguments: Arguments) -> Experiment:
+def _experiment(arguments: Arguments) -> "Experiment":
+    from e2mc.config import load_experiment
+
     return load_experiment(arguments.config)
 
 
@@ -202,6 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="e2mc", description="Each stage of the pipeline by hand, and the tests by themselves."
     )
+    parser.add_argument("--version", action="version", version=f"e2mc {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
 
     def verb(name: str, run: Callable[[Arguments], None], *options: str) -> argparse.ArgumentParser:
@@ -238,6 +264,13 @@ def _parser() -> argparse.ArgumentParser:
     comparing = verb("compare", compare)
     comparing.add_argument("base", type=Path, help="predictions.csv of the base model")
     comparing.add_argument("models", type=Path, nargs="+", help="predictions.csv of other models")
+    comparing.add_argument(
+        "--columns",
+        type=_column_names,
+        metavar="sample=NAME,...",
+        help="your names for the columns sample, label, prediction (or class, label, score)",
+    )
+    comparing.add_argument("--json", action="store_true", help="print JSON instead of a table")
     comparing.add_argument("--csv", type=Path, help="also write the table as CSV")
     comparing.add_argument("--latex", type=Path, help="also write the table as LaTeX")
     verb("significance", significance, "config")
@@ -257,6 +290,16 @@ def _parser() -> argparse.ArgumentParser:
     examining = verb("doctor", doctor, "config")
     examining.add_argument("--all-images", action="store_true", help="decode every image")
     return parser
+
+
+def _column_names(text: str) -> dict[str, str]:
+    pairs = dict(pair.split("=", 1) for pair in text.split(",") if "=" in pair)
+    unknown = set(pairs) - {"sample", "class", "label", "prediction", "score"}
+    if unknown or len(pairs) < len(text.split(",")):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} should read sample=NAME,label=NAME,prediction=NAME (or class=, score=)"
+        )
+    return pairs
 
 
 def _option(
@@ -291,6 +334,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parsed.run(parsed)
     except E2MCError as error:
         sys.exit(f"e2mc {parsed.verb}: {error}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "e2mc":
+            raise
+        sys.exit(
+            f"e2mc {parsed.verb} needs {error.name}, which is there with the pipeline only: "
+            'pip install "e2mc[pipeline]"'
+        )
     except BrokenPipeError:
         # whoever read our lines has seen enough; Python would complain once more at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -20,7 +20,7 @@ from e2mc.errors import E2MCError
 
 CLASSIFICATION = ("sample", "label", "prediction")
 MULTI_LABEL = ("sample", "class", "label", "score")
-ROWS_AT_ONCE = 200_000
+ROWS_AT_ONCE = 5_000
 _DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon"}
 _NO_CLASS = {"nan", "none", "null", "<na>", "n/a", "inf", "-inf"}
 
