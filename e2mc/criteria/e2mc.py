@@ -72,6 +72,8 @@ class E2MC(Criterion):
     Cost per view: O(d n log n + n d min(n, d)) time, three (n, d) buffers.
     """
 
+    norms_matter = True
+
     def __init__(
         self,
         space: Space,

@@ -19,6 +19,10 @@ CRITERIA = {
     "corinfomax": "CorInfoMax",
     "er": "ER",
     "mi": "MI",
+    "koleo": "KoLeo",
+    "sigreg": "SIGReg",
+    "visreg": "VISReg",
+    "radial": "Radial-VCReg",
 }
 """In the order of Table 3, then the extras."""
 
