@@ -53,16 +53,8 @@ def scratch(folder: Path) -> list[Path | str]:
 def test_columns_of_other_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "a.tsv"
     file.write_text("id\ty\tpred\n1\ta\ta\n2\tb\ta\n")
-    main(
-        [
-            "compare",
-            str(file),
-            str(file),
-            "--json",
-            "--columns",
-            "sample=id,label=y,prediction=pred",
-        ]
-    )
+    files = ["compare", str(file), str(file)]
+    main([*files, "--json", "--columns", "sample=id,label=y,prediction=pred"])
     assert '"base_accuracy": 0.5' in capsys.readouterr().out
     for wrong in ("id", "sample=id,label", "image=id"):
         with pytest.raises(SystemExit):
