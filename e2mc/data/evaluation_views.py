@@ -110,10 +110,12 @@ def _pillow(
     device: torch.device,
     workers: int,
 ) -> Iterator[list[Tensor]]:
-    from e2mc.data.pillow_views import ViewBatches, fixed_view, load, random_views
+    from e2mc.data.decode import decode
+    from e2mc.data.loading import ViewBatches, load
+    from e2mc.data.pillow_views import fixed_view, random_views
 
     make = partial(random_views, **random._asdict())
     if crop != "random":
         make = partial(fixed_view, sizes=sizes, crop=crop)
-    for made in load(ViewBatches(image_set, batches, make), 0, workers, device):
+    for made in load(ViewBatches(image_set, batches, decode, make), 0, workers, device):
         yield made.views

@@ -1,0 +1,82 @@
+"""Views of photographs in two halves: cut by loader processes, coloured on the device.
+
+A worker decodes an image, cuts and resizes its crops and hands over bytes; images may differ in
+size, the crops of a batch do not. Jitter, grey, blur and solarisation then run over whole batches
+with the operations of the tensor pipeline. The decisions are those of every other pipeline: all
+but the crop's box depend on no image size, so the device draws them again by itself.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from e2mc.data.draws import Draws, Recipe, draw
+from e2mc.data.resampling import resized
+from e2mc.data.tensor_views import coloured, groups
+
+
+def crops(
+    levels: NDArray[np.uint8],
+    index: int,
+    recipes: Sequence[Recipe],
+    key: np.uint64,
+    views: Sequence[int],
+) -> list[NDArray[np.uint8]]:
+    """The worker's half: crops of one image, resized and flipped, (3, size, size) levels each.
+
+    The flip can come first wherever the recipe puts it: it commutes with all that follows.
+
+    Args:
+        levels: (height, width, 3).
+        index: of the image.
+        recipes: of the views.
+        key: of the draws.
+        views: number of each view.
+    """
+    draws = draw(recipes, key, index, views, *levels.shape[:2])
+    return [
+        crop(levels, draws, row, recipe).transpose(2, 0, 1) for row, recipe in enumerate(recipes)
+    ]
+
+
+def crop(
+    levels: NDArray[np.uint8], draws: Draws, row: int, recipe: Recipe
+) -> NDArray[np.uint8]:
+    """One crop of an image (height, width, 3), resized and flipped: (size, size, 3)."""
+    top, left, height, width = draws.box[row]
+    part = levels[top : top + height, left : left + width]
+    view = resized(part, recipe.size, recipe.size, recipe.interpolation)
+    return view[:, ::-1] if draws.flip[row] else view
+
+
+def colour(
+    made: Sequence[Tensor],
+    indices: NDArray[np.int64],
+    recipes: Sequence[Recipe],
+    key: np.uint64,
+    views: Sequence[int],
+) -> list[Tensor]:
+    """The device's half, over whole batches.
+
+    Args:
+        made: (n, 3, size, size) levels of the crops, one tensor per view.
+        indices: (n,) of the images.
+        recipes: of the views.
+        key: of the draws.
+        views: number of each view.
+
+    Returns:
+        One (n, 3, size, size) float tensor in [0, 1] per view.
+    """
+    finished: list[Tensor] = []
+    for group in groups(recipes):
+        chosen = [recipes[at] for at in group]
+        samples = np.tile(indices, len(group))
+        numbers = np.repeat([views[at] for at in group], len(indices))
+        draws = draw(chosen, key, samples, numbers, 1, 1)
+        crops = [made[at].to(torch.float32).div_(255) for at in group]
+        finished += coloured(crops, draws, chosen)
+    return finished
