@@ -37,19 +37,18 @@ def crops(
         views: number of each view.
     """
     draws = draw(recipes, key, index, views, *levels.shape[:2])
+    cut = [crop(levels, draws, row, recipe) for row, recipe in enumerate(recipes)]
     return [
-        crop(levels, draws, row, recipe).transpose(2, 0, 1) for row, recipe in enumerate(recipes)
+        (view[:, ::-1] if mirrored else view).transpose(2, 0, 1)
+        for view, mirrored in zip(cut, draws.flip, strict=True)
     ]
 
 
-def crop(
-    levels: NDArray[np.uint8], draws: Draws, row: int, recipe: Recipe
-) -> NDArray[np.uint8]:
-    """One crop of an image (height, width, 3), resized and flipped: (size, size, 3)."""
+def crop(levels: NDArray[np.uint8], draws: Draws, row: int, recipe: Recipe) -> NDArray[np.uint8]:
+    """One crop of an image (height, width, 3), resized: (size, size, 3)."""
     top, left, height, width = draws.box[row]
     part = levels[top : top + height, left : left + width]
-    view = resized(part, recipe.size, recipe.size, recipe.interpolation)
-    return view[:, ::-1] if draws.flip[row] else view
+    return resized(part, recipe.size, recipe.size, recipe.interpolation)
 
 
 def colour(

@@ -20,7 +20,7 @@ from math import ceil, floor
 import numpy as np
 from numpy.typing import NDArray
 
-from e2mc.data.colour import BRIGHTNESS, CONTRAST, HUE, LUMA
+from e2mc.data.colour import CONTRAST, HUE, LUMA, SATURATION
 from e2mc.data.device_views import crop
 from e2mc.data.draws import Draws, Recipe, draw
 from e2mc.data.resampling import box_radius
@@ -38,6 +38,9 @@ cv2.setNumThreads(1)  # loader processes are the parallelism
 
 Levels = NDArray[np.uint8]
 
+_SAME = np.eye(3, 4)
+_GRAY = np.array([[*LUMA, 0.0]] * 3)
+"""Affine maps of the channels, (3, 4): the last column is added."""
 _TRUNCATION = 0.499
 """Subtracted before OpenCV rounds, so that whole levels survive and fractions are cut off."""
 
@@ -55,6 +58,8 @@ def fast_view(levels: Levels, draws: Draws, row: int, recipe: Recipe) -> Levels:
         (3, size, size) levels.
     """
     view = crop(levels, draws, row, recipe)
+    if draws.flip[row]:  # commutes with all that follows, wherever the recipe puts it
+        view = cv2.flip(view, 1)
     if draws.jitter[row]:
         for operation in draws.order[row]:
             if recipe.jitter[operation] > 0:
@@ -89,12 +94,12 @@ def adjusted(view: Levels, operation: int, factor: float) -> Levels:
     """Brightness, contrast, saturation (by a factor) or hue (by turns) of (size, size, 3)."""
     if operation == HUE:
         return _hue_turned(view, factor)
-    weights, offset = factor * np.eye(3), 0.0
+    affine = factor * _SAME
+    affine[:, 3] = -_TRUNCATION
     if operation == CONTRAST:
-        offset = (1 - factor) * floor(cv2.mean(gray(view))[0] + 0.5)
-    elif operation != BRIGHTNESS:
-        weights += (1 - factor) * np.array(LUMA)
-    affine = np.column_stack([weights, np.full(3, offset - _TRUNCATION)])
+        affine[:, 3] += (1 - factor) * floor(np.dot(LUMA, cv2.mean(view)[:3]) + 0.5)
+    elif operation == SATURATION:
+        affine += (1 - factor) * _GRAY
     result: Levels = cv2.transform(view, affine)
     return result
 

@@ -100,9 +100,11 @@ def resized(
         (height, width, 3) levels, at most one away from Pillow's but where a bicubic filter
         overshoots.
     """
-    image = torch.from_numpy(levels).permute(2, 0, 1).unsqueeze(0)
+    # A batch of one, added before the permutation: its stride then tells torch that the channels
+    # lie innermost, and the result's do too.
+    image = torch.from_numpy(levels).unsqueeze(0).permute(0, 3, 1, 2)
     result = functional.interpolate(image, (height, width), mode=interpolation, antialias=True)
-    return np.ascontiguousarray(result[0].permute(1, 2, 0).numpy())
+    return np.ascontiguousarray(result.permute(0, 2, 3, 1)[0].numpy())
 
 
 def blur(images: Tensor, radius: Tensor, largest: float) -> Tensor:
