@@ -68,7 +68,7 @@ class ExtractSettings(Strict):
     voc07: Path | None
     voc_resize: Literal["squash", "center-crop"]
     normalization_std: tuple[float, float, float]
-    pipeline: Literal["pillow", "tensor"]
+    pipeline: Literal["pillow", "fast", "tensor"]
     flip_probability: float
     batch_size: int
     embedding_samples: int
@@ -102,6 +102,8 @@ class FineTuneSettings(Strict):
     optimizer: Optimizer
     data: ImageNetSettings
     views: Views
+    pipeline: Literal["pillow", "fast", "tensor"]
+    """Of the test images; `views` has that of the training images."""
     normalization_std: tuple[float, float, float]
     batch_size: int
     workers: int = Field(exclude=True)

@@ -5,7 +5,7 @@ stage, so a changed key reruns exactly the stages that can see it.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from e2mc.config.criteria import Criterion
 from e2mc.config.experiment import UNTRAINED, Experiment
@@ -34,6 +34,11 @@ def _views(experiment: Experiment, base: str) -> Views:
     recipe = getattr(experiment.methods, experiment.bases[base].method)
     views: Views = recipe.views
     return views
+
+
+def _evaluation_pipeline(experiment: Experiment, base: str) -> Literal["pillow", "fast", "tensor"]:
+    in_memory = _views(experiment, base).pipeline == "tensor"
+    return "tensor" if in_memory else experiment.evaluation.pipeline
 
 
 def _protocol_method(method: Method) -> Method:
@@ -162,7 +167,7 @@ def extract_settings(
         voc07=experiment.data.voc07,
         voc_resize=evaluation.voc07.resize,
         normalization_std=evaluation.normalization_std,
-        pipeline=training_views.pipeline,
+        pipeline=_evaluation_pipeline(experiment, base),
         flip_probability=training_views.flip_probability,
         batch_size=evaluation.batch_size,
         embedding_samples=evaluation.embedding_samples,
@@ -200,6 +205,7 @@ def semisup_settings(experiment: Experiment, base: str, trial: int) -> FineTuneS
         optimizer=evaluation.semisup.optimizer,
         data=_imagenet(experiment),
         views=_views(experiment, base),
+        pipeline=_evaluation_pipeline(experiment, base),
         normalization_std=evaluation.normalization_std,
         batch_size=evaluation.batch_size,
         workers=experiment.data.workers,

@@ -7,12 +7,14 @@ but the crop's box depend on no image size, so the device draws them again by it
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from e2mc.config.experiment import Images
 from e2mc.data.draws import Draws, Recipe, draw
 from e2mc.data.resampling import resized
 from e2mc.data.tensor_views import coloured, groups
@@ -49,6 +51,21 @@ def crop(levels: NDArray[np.uint8], draws: Draws, row: int, recipe: Recipe) -> N
     top, left, height, width = draws.box[row]
     part = levels[top : top + height, left : left + width]
     return resized(part, recipe.size, recipe.size, recipe.interpolation)
+
+
+def fixed_crop(
+    levels: NDArray[np.uint8], sizes: Images, crop: Literal["center", "squash"]
+) -> NDArray[np.uint8]:
+    """The view that a model is tested on, as :func:`e2mc.data.pillow_views.fixed_view`."""
+    sides, size = levels.shape[:2], sizes.size
+    height, width = (sizes.evaluation_resize * side // min(sides) for side in sides)
+    view = resized(levels, height, width, "bilinear")
+    if crop == "squash":
+        view = resized(view, size, size, "bilinear")
+    else:
+        top, left = round((height - size) / 2), round((width - size) / 2)
+        view = view[top : top + size, left : left + size]
+    return view.transpose(2, 0, 1)
 
 
 def colour(

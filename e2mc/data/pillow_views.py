@@ -68,13 +68,13 @@ def random_views(
 
 
 def fixed_view(
-    image: Image.Image, index: int, sizes: Images, crop: Literal["center", "squash"]
-) -> list[NDArray[np.uint8]]:
-    """The view that a model is tested on, (3, size, size) levels; `index` is not used."""
+    image: Image.Image, sizes: Images, crop: Literal["center", "squash"]
+) -> NDArray[np.uint8]:
+    """The view that a model is tested on, (3, size, size) levels."""
     image = functional.resize(image, sizes.evaluation_resize)
     if crop == "squash":
-        return [_levels(functional.resize(image, [sizes.size, sizes.size]))]
-    return [_levels(functional.center_crop(image, sizes.size))]
+        return _levels(functional.resize(image, [sizes.size, sizes.size]))
+    return _levels(functional.center_crop(image, sizes.size))
 
 
 def _levels(image: Image.Image) -> NDArray[np.uint8]:

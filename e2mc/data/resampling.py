@@ -129,7 +129,8 @@ def box_radius(deviation: Number) -> Number:
     variance = deviation**2 / 3
     whole = ((12 * variance + 1) ** 0.5 - 1) / 2 // 1
     part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance)
-    return whole + part / (6 * (variance - (whole + 1) ** 2))
+    radius: Number = whole + part / (6 * (variance - (whole + 1) ** 2))
+    return radius
 
 
 def _box_filter(deviation: Tensor, size: int, largest: float) -> Tensor:

@@ -27,10 +27,7 @@ MEAN = (0.485, 0.456, 0.406)
 
 def normalised(views: Tensor, std: tuple[float, float, float]) -> Tensor:
     """Views as a network sees them: uint8 levels or floats in [0, 1] to standardised float32."""
-    if views.dtype == torch.uint8:
-        views = views.to(torch.float32).div_(255)
-    else:
-        views = views.clone()
+    views = views.to(torch.float32).div_(255) if views.dtype == torch.uint8 else views.clone()
     mean, deviation = views.new_tensor(MEAN), views.new_tensor(std)
     return views.sub_(mean.view(3, 1, 1)).div_(deviation.view(3, 1, 1))
 

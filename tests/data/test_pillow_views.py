@@ -143,6 +143,6 @@ def test_views_of_an_image_are_those_of_its_draws(picture: Image.Image) -> None:
 def test_fixed_views_are_torchvisions(picture: Image.Image) -> None:
     center = planes(T.Compose([T.Resize(36), T.CenterCrop(32)])(picture))
     squash = planes(T.Compose([T.Resize(36), T.Resize([32, 32])])(picture))
-    assert np.array_equal(fixed_view(picture, 0, SIZES, "center")[0], center)
-    assert np.array_equal(fixed_view(picture, 0, SIZES, "squash")[0], squash)
+    assert np.array_equal(fixed_view(picture, SIZES, "center"), center)
+    assert np.array_equal(fixed_view(picture, SIZES, "squash"), squash)
     assert not np.array_equal(center, squash)
