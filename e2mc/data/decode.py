@@ -42,6 +42,8 @@ def decode(path: Path | str) -> Image.Image:
     try:
         with Image.open(path) as image:
             return _as_rgb(image, path)
+    except E2MCError:
+        raise
     except FileNotFoundError as error:
         raise E2MCError(f"image {path} does not exist: restore it from the archive") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -5,6 +5,8 @@ names in sorted order, as in torchvision's ``ImageFolder`` and all official code
 """
 
 import os
+import sys
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -39,11 +41,17 @@ def open_imagenet(settings: ImageNetSettings, split: Split) -> ImageSet:
     folder = settings.root / ("val" if split == "test" and held_out is None else "train")
     classes = _classes(folder)
     _require_same_classes(settings.root, classes, folder.name)
-    names, labels = [], []
+    names, labels, others = [], [], []
     for label, name in enumerate(classes):
-        files = _images(folder / name)
+        files, left_out = _images(folder / name)
         names += [f"{folder.name}/{name}/{file}" for file in files]
         labels += [label] * len(files)
+        others += [f"{name}/{file}" for file in left_out]
+    if others:
+        _warn(
+            f"{len(others)} file(s) in the class folders of {folder} are left out: {some(others)}. "
+            f"Images are {' '.join(EXTENSIONS)}: convert what is one, and remove the rest"
+        )
     image_set = ImageSet(settings.root, tuple(names), np.asarray(labels, np.int64), classes)
     if held_out is None:
         return image_set
@@ -76,15 +84,19 @@ def _require_same_classes(root: Path, classes: tuple[str, ...], opened: str) -> 
         )
 
 
-def _images(folder: Path) -> list[str]:
-    files = sorted(
-        entry.name
-        for entry in os.scandir(folder)
-        if entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith(".")
-    )
-    if not files:
+def _images(folder: Path) -> tuple[list[str], list[str]]:
+    """Images of one class, and what lies there and is none by its name."""
+    files = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
+    images = [name for name in files if name.lower().endswith(EXTENSIONS)]
+    if not images:
         raise E2MCError(f"class folder {folder} holds no image: fill it, or remove the class")
-    return files
+    return images, [name for name in files if not name.lower().endswith(EXTENSIONS)]
+
+
+@cache
+def _warn(message: str) -> None:
+    """Once per process, however often a data set is opened."""
+    print(f"WARNING: {message}", file=sys.stderr, flush=True)
 
 
 def _part(
