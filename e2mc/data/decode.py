@@ -85,6 +85,16 @@ def decode_levels(path: Path | str) -> NDArray[np.uint8]:
     return np.array(decode(path)) if levels is None else levels
 
 
+def planes(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(3, height, width) of (height, width, 3), one channel after the other in memory."""
+    cv2 = _opencv()
+    if cv2 is None:
+        return np.ascontiguousarray(levels.transpose(2, 0, 1))
+    split = np.empty((3, *levels.shape[:2]), np.uint8)
+    cv2.split(np.ascontiguousarray(levels), list(split))
+    return split
+
+
 @cache
 def _opencv() -> ModuleType | None:
     try:
