@@ -151,6 +151,7 @@ def render(page: Page) -> str:
         "below": below,
         "heads": heads,
         "tick": tick,
+        "curve": curve,
         "said": said,
     }
     environment.globals |= {
@@ -220,12 +221,10 @@ def below(cell: Cell) -> list[Markup]:
         lines.append(escape("paper ") + shown(cell.published) + cell.footnote)
     if cell.note:
         lines.append(escape(cell.note))
-    if cell.curve:
-        lines.append(_curve(cell.curve))
     return lines
 
 
-def _curve(values: Sequence[float]) -> Markup:
+def curve(values: Sequence[float]) -> Markup:
     """A small line from left to right, as high as its own range."""
     low, high = min(values), max(values)
     across, up = 96 / max(len(values) - 1, 1), 20 / ((high - low) or 1)

@@ -19,6 +19,7 @@ rule table:
     params:
         config=CONFIG,
         settings=table_parameters,
+        two_columns=experiment.tables.two_columns,
     message:
         "Writing {wildcards.table}"
     shell:
