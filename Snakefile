@@ -32,6 +32,7 @@ localrules:
     figure,
     page,
     summary,
+    index,
 
 
 rule all:
@@ -41,6 +42,7 @@ rule all:
         rules.figures.input,
         rules.significance.output,
         rules.summary.output,
+        rules.index.output,
 
 
 onstart:

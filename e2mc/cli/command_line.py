@@ -105,6 +105,7 @@ def _reporting(verb: Add) -> None:
     paging = verb("page", verbs.page, "config", "output")
     paging.add_argument("name", help="a table, reproduction, significance, trials, overview")
     verb("summary", verbs.summary, "config", "output")
+    verb("index", verbs.index, "config", "output")
 
 
 def _looks(verb: Add) -> None:

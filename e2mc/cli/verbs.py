@@ -150,6 +150,14 @@ def page(arguments: Arguments) -> None:
     write_page(experiment, results(experiment.name), arguments.name, arguments.output)
 
 
+def index(arguments: Arguments) -> None:
+    """Write the whole result as one HTML file."""
+    from e2mc.reporting.front_page import write_front_page
+
+    experiment = _experiment(arguments)
+    write_front_page(experiment, results(experiment.name), arguments.output)
+
+
 def summary(arguments: Arguments) -> None:
     """Say where the results are and what they show."""
     from e2mc.files import write_text

@@ -148,6 +148,8 @@ class Tables(Strict):
     """Table D.2; null: none."""
     table_transfer: tuple[str, ...] | None = None
     """Bases of the table of few-shot transfer; null: all. There is none without `data.transfer`."""
+    two_columns: bool = False
+    """Whether the LaTeX of a table spans both columns of a two-column document (`table*`)."""
 
 
 class Experiment(Strict):

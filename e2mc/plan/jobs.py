@@ -21,7 +21,7 @@ from e2mc.plan.needs import Cell
 TRAININGS = ("scratch", "pretrain")
 EXTRACTIONS = ("extract_imagenet", "extract_transfer")
 EVALUATIONS = tuple(protocol.stage for protocol in PROTOCOLS)
-REPORTING = ("significance", "table", "figure", "summary")
+REPORTING = ("significance", "table", "figure", "summary", "index")
 STAGES = (
     "prepare",
     "scratch",
@@ -121,6 +121,7 @@ def _reporting(experiment: Experiment) -> Iterator[Job]:
         outputs = (layout.FIGURE.format(figure=figure, format=suffix) for suffix in formats)
         yield Job("figure", figure, tuple(outputs))
     yield Job("summary", "summary", (layout.SUMMARY,))
+    yield Job("index", "index", (layout.FRONT_PAGE,))
 
 
 def _on_model(

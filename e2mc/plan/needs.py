@@ -29,6 +29,7 @@ TABLE_NAMES = (*PAPER_TABLES, "table_transfer")
 FIGURE_NAMES = ("figure2", "figure3", "figure4", "figure_d1")
 STATISTICS_NAMES = ("significance", "trials")
 FIGURE_FORMATS = ("pdf", "png")
+FRONT_PAGE_FORMAT = "png"
 
 PRINCIPAL = ("base", "continued", "e2mc")
 """The three arms of Table 1: the checkpoint, trained on without, and trained on with E2MC."""
@@ -178,6 +179,15 @@ def page_files(experiment: Experiment, page: str) -> list[str]:
     evaluations = _files(page_inputs(experiment, page), [layout.METRICS])
     trained = trainings(experiment) if page == "overview" else []
     return [*page_sources(page), *evaluations, *trained]
+
+
+def front_page_files(experiment: Experiment) -> list[str]:
+    """Files that ``front_page.write_front_page`` reads, relative to the results folder."""
+    drawn = [
+        layout.FIGURE.format(figure=name, format=FRONT_PAGE_FORMAT) for name in figures(experiment)
+    ]
+    shown = [file for page in pages(experiment) for file in page_files(experiment, page)]
+    return list(dict.fromkeys([*drawn, *shown]))
 
 
 def page_sources(page: str) -> list[str]:

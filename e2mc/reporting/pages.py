@@ -14,9 +14,9 @@ from e2mc.files import read_json, write_text
 from e2mc.plan import layout, needs
 from e2mc.plan.needs import Cell as Evaluation
 from e2mc.reporting.html import Page, Section, render
-from e2mc.reporting.names import PROTOCOLS, criterion_name
+from e2mc.reporting.names import criterion_name, protocol_name
 from e2mc.reporting.overview import overview
-from e2mc.reporting.results import address
+from e2mc.reporting.results import address, read_curve
 from e2mc.reporting.table import Cell, Column, Row, Statistic, Table
 from e2mc.reporting.tables import laid_out
 
@@ -76,7 +76,7 @@ _FILES = (layout.METRICS, layout.PREDICTIONS, layout.CURVE)
 
 def _evaluations(results: Path, name: str, trials: list[Evaluation]) -> Table:
     base, criterion, _, protocol = trials[0]
-    title = f"{base}, {criterion_name(criterion)}, {PROTOCOLS[protocol]}"
+    title = f"{base}, {criterion_name(criterion)}, {protocol_name(protocol)}"
     return Table(name, title, title, _COLUMNS, [[_trial(results, trial) for trial in trials]])
 
 
@@ -90,6 +90,8 @@ def _trial(results: Path, evaluation: Evaluation) -> Row:
     files = [
         Cell(Path(path).name, file=path) if (results / path).exists() else Cell() for path in paths
     ]
+    if files[-1].file:
+        files[-1] = files[-1]._replace(curve=read_curve(results / paths[-1]).tolist())
     metrics = read_json(results / paths[0])
     scores = (nan if metrics[key] is None else metrics[key] for key in ("last", "best"))
     source = metrics.get("provenance", {})

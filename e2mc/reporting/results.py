@@ -117,6 +117,21 @@ def _read_score(path: Path, cell: Cell, metrics: Any) -> tuple[float, float, int
     return last, best, samples, ""
 
 
+def read_curve(path: Path) -> "pd.Series[float]":
+    """Test accuracy (per cent) by epoch.
+
+    Raises:
+        E2MCError: there is no such file, or it is damaged.
+    """
+    try:
+        content = pd.read_csv(path, index_col="epoch")
+        return content["top1"].astype(float)
+    except FileNotFoundError as error:
+        raise E2MCError(f"{path} does not exist: run the evaluation first") from error
+    except (KeyError, ValueError) as error:
+        raise E2MCError(f"{path} has no columns epoch and top1; delete it and run again") from error
+
+
 def summarise(scores: pd.DataFrame, base: str, criterion: str, protocol: str) -> Entry:
     """Mean and standard error of one cell over the trials that have a score."""
     chosen = select(scores, base, criterion, protocol)

@@ -97,7 +97,9 @@ def write_table(experiment: Experiment, results: Path, table: str, csv: Path, te
     definition = _DEFINITIONS[table]
     frame = definition.numbers(found)
     write_text(csv, to_csv(frame))
-    write_text(tex, "\n".join(map(latex.render, definition.lay_out(found, frame))))
+    wide = experiment.tables.two_columns
+    rendered = [latex.render(one, two_columns=wide) for one in definition.lay_out(found, frame)]
+    write_text(tex, "\n".join(rendered))
 
 
 def laid_out(experiment: Experiment, results: Path, name: str) -> Sequence[Table]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
 
 MOST_TRIALS = 20
 
@@ -62,6 +63,36 @@ def mean_and_standard_error(values: ArrayLike) -> MeanAndStandardError:
     array = _as_trials(values, "values")
     error = float(array.std(ddof=1)) / sqrt(array.size) if array.size > 1 else nan
     return MeanAndStandardError(float(array.mean()), error, array.size)
+
+
+def trial_interval(
+    mean: float, standard_error: float, n: int, *, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Two-sided interval of a mean over trials from Student's t with n - 1 degrees of freedom.
+
+    Parameters
+    ----------
+    mean, standard_error, n
+        As :func:`mean_and_standard_error` gives them; of paired differences for a difference.
+    confidence : float
+        Probability of covering the mean of normally distributed values.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper end; nan below two trials.
+
+    Raises
+    ------
+    ValueError
+        If `confidence` is not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
+    if n < 2:
+        return nan, nan
+    reach = float(stdtrit(n - 1, (1 + confidence) / 2)) * standard_error
+    return mean - reach, mean + reach
 
 
 def compare_trials(base: ArrayLike, model: ArrayLike) -> TrialComparison:

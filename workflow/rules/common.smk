@@ -11,6 +11,7 @@ from e2mc.errors import E2MCError
 from e2mc.files import digest
 from e2mc.plan import layout, needs
 from e2mc.plan.jobs import EXTRACTIONS, jobs
+from e2mc.reporting.names import FIGURES
 
 # `e2mc` is installed beside this snakemake; that of an activated conda environment goes first.
 shell.prefix(f"PATH=$PATH:{Path(sys.executable).parent}; ")
@@ -105,8 +106,17 @@ def figure_inputs(wildcards):
     return [path(file) for file in needs.figure_files(experiment, wildcards.figure)]
 
 
+def figure_caption(wildcards):
+    text = FIGURES[wildcards.figure]
+    return f"{text.title}: {text.caption}"
+
+
 def page_inputs(wildcards):
     return [path(file) for file in needs.page_files(experiment, wildcards.page)]
+
+
+def front_page_inputs(wildcards):
+    return [path(file) for file in needs.front_page_files(experiment)]
 
 
 def summary_inputs(wildcards):

@@ -19,6 +19,7 @@ rule table:
     params:
         config=CONFIG,
         settings=table_parameters,
+        two_columns=experiment.tables.two_columns,
     message:
         "Writing {wildcards.table}"
     shell:
@@ -44,6 +45,7 @@ rule figure:
     params:
         config=CONFIG,
         settings=figure_parameters,
+        caption=figure_caption,
     message:
         "Drawing {wildcards.figure}"
     shell:
@@ -89,6 +91,24 @@ rule summary:
         "Summing up"
     shell:
         "e2mc summary --config {params.config} --output {output.text} > {log} 2>&1"
+
+
+rule index:
+    input:
+        front_page_inputs,
+    output:
+        page=path(layout.FRONT_PAGE),
+    log:
+        log_of("index", "index"),
+    conda:
+        "../../envs/e2mc.yaml"
+    params:
+        config=CONFIG,
+        settings=digest(experiment.model_dump(mode="json")),
+    message:
+        "Putting everything on one page"
+    shell:
+        "e2mc index --config {params.config} --output {output.page} > {log} 2>&1"
 
 
 rule page:
