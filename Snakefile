@@ -4,7 +4,7 @@ from snakemake.utils import min_version
 
 min_version("9.9")
 
-if "name" not in config:
+if not workflow.config_settings.configfiles and "name" not in config:
 
     configfile: "config/demo.yaml"
 
@@ -41,6 +41,7 @@ rule all:
         rules.figures.input,
         rules.significance.output,
         rules.summary.output,
+        results_of_jobs,
 
 
 onstart:

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from e2mc.errors import E2MCError
+from e2mc.files import check
 
 CLASSIFICATION = ("sample", "label", "prediction")
 MULTI_LABEL = ("sample", "class", "label", "score")
@@ -69,6 +70,7 @@ def read_predictions(path: Path) -> Classified | Scored:
             a sample twice, has labels of one class only or a score that is not finite, or its
             predictions share nothing with its labels.
     """
+    check(path)
     header = _header(path)
     if set(MULTI_LABEL) <= set(header):
         return _read_scored(path)

@@ -1,3 +1,4 @@
+import shlex
 import sys
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from e2mc.plan import layout, needs
 from e2mc.plan.jobs import EXTRACTIONS, jobs
 
 # `e2mc` is installed beside this snakemake; that of an activated conda environment goes first.
-shell.prefix(f"PATH=$PATH:{Path(sys.executable).parent}; ")
+shell.prefix(f"PATH=$PATH:{shlex.quote(str(Path(sys.executable).parent))}; ")
 
 try:
     experiment = parse_experiment(config, "the configuration")
+    head.recheck(experiment, workflow, logger.warning)
 except E2MCError as error:
     raise WorkflowError(str(error)) from None
 
@@ -107,6 +109,12 @@ def figure_inputs(wildcards):
 
 def page_inputs(wildcards):
     return [path(file) for file in needs.page_files(experiment, wildcards.page)]
+
+
+def results_of_jobs(wildcards):
+    """What would be made again if it were missing: all but features."""
+    found = [job.outputs for job in jobs(experiment) if job.stage not in EXTRACTIONS]
+    return [path(file) for files in found for file in files]
 
 
 def summary_inputs(wildcards):
