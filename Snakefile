@@ -42,6 +42,8 @@ rule all:
         rules.significance.output,
         rules.summary.output,
         results_of_jobs,
+    message:
+        "Everything is there"
 
 
 onstart:

@@ -74,8 +74,8 @@ def recheck(experiment: Experiment, workflow: Any, say: Callable[[str], None]) -
 
     Snakemake goes by times, and by what it remembers in `.snakemake`: of a result that was copied
     here, or whose bytes changed, it sees nothing. What is set aside is made again, with all that
-    depends on it. A dry run says so and changes nothing; where somebody is at work, and where
-    there are no results, there is nothing to do.
+    depends on it. A dry run says so, changes nothing, and does not count it in its plan. Where
+    somebody is at work, and where there are no results, there is nothing to do.
 
     Args:
         experiment: the experiment.
@@ -85,8 +85,9 @@ def recheck(experiment: Experiment, workflow: Any, say: Callable[[str], None]) -
     results = layout.results(experiment.name)
     if not workflow.is_main_process or not results.is_dir():
         return
-    alone = None if workflow.dryrun else _alone(results)
-    if alone is None and not workflow.dryrun:
+    dry = workflow.output_settings.dryrun
+    alone = None if dry else _alone(results)
+    if alone is None and not dry:
         return
     try:
         faults = recorded.damaged(results)

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -43,22 +44,24 @@ def run(results: Path) -> int:
     printed = list(_printed(experiment, results))
     if not printed:
         raise E2MCError(f"{results} has no tables or tests yet: there is nothing to verify")
-    problems = [
-        *_files(results),
+    # the rest would only repeat that a record is damaged
+    problems = list(_files(results)) or [
         *_settings(experiment, results, cells),
         *_accuracies(results, cells),
         *_recomputed(experiment, results, printed),
     ]
     for problem in problems:
         print(f"  {problem}")
-    counted = f"{len(cells)} results, and {len(printed)} tables and tests made again from them"
     if problems:
         print(
-            f"{results}: what is printed does NOT follow from what lies there: {len(problems)} "
-            f"problem(s) in {counted}. `snakemake all` makes the damaged again."
+            f"{results}: what is printed does NOT follow from what lies there "
+            f"({len(problems)} problem(s)). `snakemake all` makes damaged results again."
         )
         return 1
-    print(f"{results}: what is printed follows from what lies there ({counted}).")
+    print(
+        f"{results}: what is printed follows from what lies there: {len(cells)} results, and "
+        f"{len(printed)} tables and tests made again from them."
+    )
     return 0
 
 
@@ -72,12 +75,9 @@ def _files(results: Path) -> Iterator[str]:
     for fault in recorded.damaged(results):
         yield f"{fault.record} {fault.problem}"
     for record in recorded.records_of(results):
-        try:
-            sealed = SEAL in read_json(record)
-        except E2MCError:
-            continue
-        if not sealed:
-            yield f"{record.relative_to(results)} carries no hash: an older version wrote it"
+        with suppress(E2MCError):  # said above
+            if SEAL not in read_json(record):
+                yield f"{record.relative_to(results)} carries no hash: an older version wrote it"
     for index in sorted(results.glob(f"features/*/*/*/*/{layout.INDEX_FILE}")):
         try:
             open_features(index, verify=True)
@@ -86,11 +86,8 @@ def _files(results: Path) -> Iterator[str]:
 
 
 def _settings(experiment: Experiment, results: Path, cells: list[Cell]) -> Iterator[str]:
-    try:
-        for fault in recorded.other_settings(experiment, results, cells):
-            yield f"{fault.record} {fault.problem}"
-    except E2MCError as error:
-        yield str(error)
+    for fault in recorded.other_settings(experiment, results, cells):
+        yield f"{fault.record} {fault.problem}"
 
 
 def _accuracies(results: Path, cells: list[Cell]) -> Iterator[str]:
