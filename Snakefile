@@ -4,7 +4,7 @@ from snakemake.utils import min_version
 
 min_version("9.9")
 
-if "name" not in config:
+if not workflow.config_settings.configfiles and "name" not in config:
 
     configfile: "config/demo.yaml"
 
@@ -43,6 +43,9 @@ rule all:
         rules.significance.output,
         rules.summary.output,
         rules.index.output,
+        results_of_jobs,
+    message:
+        "Everything is there"
 
 
 onstart:

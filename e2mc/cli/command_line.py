@@ -112,6 +112,8 @@ def _looks(verb: Add) -> None:
     looking = verb("status", verbs.status)
     looking.add_argument("--config", type=Path, help="one experiment; else all under results/")
     looking.add_argument("--all", action="store_true", help="also list what is done or not begun")
+    verifying = verb("verify", verbs.verify)
+    verifying.add_argument("results", type=Path, help="an experiment's folder, e.g. results/demo")
     examining = verb("doctor", verbs.doctor, "config")
     examining.add_argument("--all-images", action="store_true", help="decode every image")
 

@@ -7,12 +7,13 @@ seconds, and most verbs need only a part of the packages.
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 
 from e2mc.config import Experiment, load_experiment, stages
 from e2mc.config.settings import TrainSettings
+from e2mc.plan import layout, needs
 from e2mc.plan.layout import results
 
 Arguments = argparse.Namespace
@@ -46,7 +47,9 @@ def import_checkpoint(arguments: Arguments) -> None:
     """Turn an official checkpoint into the one layout of this project."""
     from e2mc.download.fetch import fetch as fetch_file
     from e2mc.download.registry import find_checkpoint
+    from e2mc.files import write_record
     from e2mc.methods.official import import_checkpoint as import_official
+    from e2mc.provenance import provenance
 
     experiment = _experiment(arguments)
     registered = experiment.bases[arguments.base].registered
@@ -55,6 +58,9 @@ def import_checkpoint(arguments: Arguments) -> None:
         fetch_file(find_checkpoint(registered), arguments.source.parent, _open_checkpoint)
     settings = stages.import_checkpoint_settings(experiment, arguments.base)
     import_official(arguments.source, settings.recipe, settings.backbone, arguments.output)
+    made = provenance(settings.model_dump(mode="json"), {"source": arguments.source})
+    record = arguments.output.with_suffix(".json")
+    write_record(record, {"provenance": made}, [arguments.output])
 
 
 def scratch(arguments: Arguments) -> None:
@@ -122,7 +128,9 @@ def significance(arguments: Arguments) -> None:
     from e2mc.reporting.significance import write_statistics
 
     experiment = _experiment(arguments)
-    write_statistics(experiment, results(experiment.name))
+    folder = results(experiment.name)
+    write_statistics(experiment, folder)
+    _seal([folder / layout.STATISTICS.format(name=name) for name in needs.STATISTICS_NAMES])
 
 
 def table(arguments: Arguments) -> None:
@@ -132,6 +140,7 @@ def table(arguments: Arguments) -> None:
     experiment = _experiment(arguments)
     folder = results(experiment.name)
     write_table(experiment, folder, arguments.name, arguments.csv, arguments.tex)
+    _seal([arguments.csv, arguments.tex])
 
 
 def figure(arguments: Arguments) -> None:
@@ -140,6 +149,7 @@ def figure(arguments: Arguments) -> None:
 
     experiment = _experiment(arguments)
     write_figure(experiment, results(experiment.name), arguments.name, arguments.output)
+    _seal(arguments.output)
 
 
 def page(arguments: Arguments) -> None:
@@ -148,6 +158,7 @@ def page(arguments: Arguments) -> None:
 
     experiment = _experiment(arguments)
     write_page(experiment, results(experiment.name), arguments.name, arguments.output)
+    _seal([arguments.output])
 
 
 def index(arguments: Arguments) -> None:
@@ -165,6 +176,15 @@ def summary(arguments: Arguments) -> None:
 
     experiment = _experiment(arguments)
     write_text(arguments.output, summarise(experiment, results(experiment.name)))
+    _seal([arguments.output])
+
+
+def _seal(written: Sequence[Path]) -> None:
+    """What nobody reads has a record too, of the first file's name: it tells damage."""
+    from e2mc.files import write_record
+
+    record = written[0].with_suffix(".json")
+    write_record(record, {}, [path for path in written if path.parent == record.parent])
 
 
 def status(arguments: Arguments) -> None:
@@ -172,6 +192,13 @@ def status(arguments: Arguments) -> None:
     from e2mc.status.report import report
 
     print(report(arguments.config, everything=arguments.all))
+
+
+def verify(arguments: Arguments) -> None:
+    """Say whether what is printed follows from the results that lie there."""
+    from e2mc.reporting.verify import run
+
+    sys.exit(run(arguments.results))
 
 
 def doctor(arguments: Arguments) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from e2mc.config.settings import Kind
 from e2mc.errors import E2MCError
 from e2mc.evaluation.shards import REMEDY, Shard, load_shard
-from e2mc.files import read_json, sha256, write_text
+from e2mc.files import read_json, sealed, sha256, write_text
 
 EXPONENT = 0x7C00
 ROWS = 4096
@@ -207,4 +207,4 @@ def discard_other_index(index: Path, source: str) -> None:
 def write_index(index: Path, content: Mapping[str, Any], shards: Iterable[Shard]) -> None:
     """Write the index that makes a folder of shards complete."""
     everything = {**content, "shards": [asdict(shard) for shard in shards]}
-    write_text(index, json.dumps(everything) + "\n")
+    write_text(index, json.dumps(sealed(everything)) + "\n")

@@ -25,7 +25,7 @@ from e2mc.data.image_set import LabelledImages, Split, open_images
 from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import discard_other_index, write_index
 from e2mc.evaluation.shards import Shard, collect_shards, receipt, shard_path, write_shard
-from e2mc.files import atomic_write, digest, sha256, write_json
+from e2mc.files import atomic_write, digest, sha256, write_json, write_record
 from e2mc.methods import build_method
 from e2mc.models.backbone import Trunk, quarter_pool
 from e2mc.models.store import load_state, load_strict
@@ -84,7 +84,7 @@ def extract(
         model: `model.safetensors`; only trunk and, for embeddings, projector are loaded.
         output: folder that receives `<dataset>-<split>/`.
         embeddings: `.npy` file for the projector's float16 output on the first test images of
-            ImageNet, which must be among the data sets; (samples, d).
+            ImageNet, which must be among the data sets; (samples, d). Its record lies beside it.
 
     Raises:
         E2MCError: data or model unusable, features that are not finite, or another process that
@@ -110,6 +110,8 @@ def extract(
     if embeddings is not None and place.rank == 0:
         (images,) = (job.images for job in jobs if job.name == f"{IMAGENET.name}-test")
         _write_embeddings(settings, images, network, embeddings, place.device)
+        made = {"provenance": provenance(settings.model_dump(mode="json"), {"model": model})}
+        write_record(embeddings.with_suffix(".json"), made, [embeddings])
 
 
 def _load(settings: ExtractSettings, model: Path, device: torch.device) -> dict[str, nn.Module]:

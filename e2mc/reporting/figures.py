@@ -15,9 +15,10 @@ from scipy.special import expit, ndtr
 
 from e2mc.config import Experiment
 from e2mc.errors import E2MCError
-from e2mc.files import atomic_write
+from e2mc.files import atomic_write, check
 from e2mc.plan import layout, needs
 from e2mc.plan.needs import Cell
+from e2mc.plan.recorded import refuse_other_settings
 from e2mc.reporting.findings import base_name
 from e2mc.reporting.names import criterion_name
 
@@ -41,13 +42,15 @@ def write_figure(experiment: Experiment, results: Path, figure: str, paths: Iter
         paths: destinations, ``.pdf`` or ``.png``.
 
     Raises:
-        E2MCError: no such figure, or what it is drawn from is missing or has another shape.
+        E2MCError: no such figure, or what it is drawn from is missing, damaged, of another shape or
+            made with other settings.
     """
     cells = needs.figure_inputs(experiment, figure)
     if not cells:
         raise E2MCError(
             f"{figure} needs a base that is trained with e2mc; this experiment has none"
         )
+    refuse_other_settings(experiment, results, cells)
     with as_file(files("e2mc.reporting") / "paper.mplstyle") as sheet, style.context(sheet):
         drawing = _DRAWERS[figure](experiment, results, cells)
         for path in paths:
@@ -207,6 +210,7 @@ def _curve(axes: Axes, results: Path, arm: Sequence[Cell]) -> None:
 
 def _history(results: Path, cell: Cell) -> "pd.Series[float]":
     path = results / layout.CURVE.format(**cell._asdict())
+    check(path)
     try:
         content = pd.read_csv(path, index_col="epoch")
         return content["top1"].astype(float)
@@ -217,6 +221,7 @@ def _history(results: Path, cell: Cell) -> "pd.Series[float]":
 
 
 def _load(path: Path) -> NDArray[np.floating[Any]]:
+    check(path)
     try:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except FileNotFoundError as error:

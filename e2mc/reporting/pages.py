@@ -13,6 +13,7 @@ from e2mc.config import Experiment
 from e2mc.files import read_json, write_text
 from e2mc.plan import layout, needs
 from e2mc.plan.needs import Cell as Evaluation
+from e2mc.plan.recorded import refuse_other_settings
 from e2mc.reporting.html import Page, Section, render
 from e2mc.reporting.names import criterion_name, protocol_name
 from e2mc.reporting.overview import overview
@@ -33,9 +34,10 @@ def write_page(experiment: Experiment, results: Path, name: str, output: Path) -
 
     Raises:
         E2MCError: the experiment has no such page, what it shows is not written yet, or a result
-            is damaged.
+            is damaged or was made with other settings.
     """
     cells = needs.page_inputs(experiment, name)
+    refuse_other_settings(experiment, results, cells)
     if name == "overview":
         page = overview(experiment, results)
     else:

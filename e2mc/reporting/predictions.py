@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2mc.errors import E2MCError
+from e2mc.files import check
 
 CLASSIFICATION = ("sample", "label", "prediction")
 MULTI_LABEL = ("sample", "class", "label", "score")
@@ -94,6 +95,7 @@ def read_predictions(path: Path, columns: Mapping[str, str] | None = None) -> Cl
             labels of one class only, a prediction such as nan that is no class, or a score that is
             not finite, or its predictions share nothing with its labels.
     """
+    check(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             table = _read_header(path, stream, dict(columns or {}))

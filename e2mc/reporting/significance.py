@@ -11,6 +11,7 @@ from e2mc.config import Experiment
 from e2mc.files import write_text
 from e2mc.plan import layout, needs
 from e2mc.plan.needs import Cell
+from e2mc.plan.recorded import refuse_other_settings
 from e2mc.reporting.compare import compare_prediction_files
 from e2mc.reporting.frames import to_csv
 from e2mc.reporting.results import (
@@ -49,9 +50,11 @@ def significance(experiment: Experiment, results: Path) -> dict[str, pd.DataFram
         reach, and what could be detected.
 
     Raises:
-        E2MCError: two models' predictions are for different test samples.
+        E2MCError: two models' predictions are for different test samples, or a result is damaged
+            or was made with other settings.
     """
     cells = needs.statistics_inputs(experiment)
+    refuse_other_settings(experiment, results, cells)
     scores = read_scores(results, cells)
     evaluated = dict.fromkeys((cell.base, cell.criterion, cell.protocol) for cell in cells)
     comparisons = [

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from e2mc.config import Experiment
 from e2mc.plan import needs
+from e2mc.plan.recorded import refuse_other_settings
 from e2mc.reporting.costs import costs, total
 from e2mc.reporting.findings import Finding, base_name, headline
 from e2mc.reporting.results import read_scores
@@ -18,7 +19,9 @@ def summary(experiment: Experiment, results: Path) -> str:
     difference in points, paired by trial, its standard error over the trials, and a verdict by the
     rule of :func:`~e2mc.reporting.results.clearly_above`. In the end what it all has cost.
     """
-    scores = read_scores(results, needs.table_inputs(experiment, "table1"))
+    shown = needs.table_inputs(experiment, "table1")
+    refuse_other_settings(experiment, results, shown)
+    scores = read_scores(results, shown)
     lines = [
         f"{experiment.name}: tables in {results / 'tables'}, figures in {results / 'figures'}",
         "E2MC minus continued training, top-1 points (mean +- standard error over trials):",

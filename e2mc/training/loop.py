@@ -8,7 +8,7 @@ import torch
 from e2mc.config.settings import TrainSettings
 from e2mc.data.imagenet import open_imagenet
 from e2mc.data.views import TrainingViews
-from e2mc.files import write_json, write_text
+from e2mc.files import write_record, write_text
 from e2mc.methods.official import export_official
 from e2mc.models import save_model
 from e2mc.provenance import provenance
@@ -57,8 +57,9 @@ def train(
             with written_events(settings.tensorboard, state, run.step, place) as events:
                 _train(settings, data, run, states, progress, events)
             if progress is not None:
-                _write_metrics(settings, start, run, plan, progress, history, metrics)
+                write_text(history, run.history.as_csv())
                 _write_model(settings, run, output)
+                _write_metrics(settings, start, run, plan, progress, metrics, output)
                 remove_states(state)
                 progress.write("finished")
 
@@ -131,11 +132,11 @@ def _write_metrics(
     run: Run,
     plan: Plan,
     progress: Progress,
-    history: Path,
     metrics: Path,
+    output: Path,
 ) -> None:
-    write_text(history, run.history.as_csv())
-    write_json(
+    """Last: a run that has its metrics has all its results."""
+    write_record(
         metrics,
         {
             "final": run.history.rows[-1],
@@ -145,11 +146,11 @@ def _write_metrics(
                 settings.model_dump(mode="json"), {} if start is None else {"start": start}
             ),
         },
+        [output],
     )
 
 
 def _write_model(settings: TrainSettings, run: Run, output: Path) -> None:
-    """Last, so that a run that has its model has all its results."""
     epochs = settings.training.epochs
     if output.suffix == ".pth":
         export_official(run.module, epochs, output, momentum_of(run.optimizer, run.module))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from e2mc.config import Experiment, parse_experiment
+from e2mc.config import Experiment, parse_experiment, stages
 from e2mc.files import write_text
 from e2mc.plan import layout, needs
 from e2mc.plan.needs import Cell
@@ -141,7 +141,8 @@ def write_everything(results: Path, settings: Experiment) -> None:
     metrics = results / layout.METRICS.format(
         base="swav-60", criterion="e2mc", trial=1, protocol="linear-1"
     )
-    recorded = json.loads(metrics.read_text()) | {"provenance": provenance({"a": 1}, {})}
+    made_with = stages.linear_settings(settings, "swav-60", 1).model_dump(mode="json")
+    recorded = json.loads(metrics.read_text()) | {"provenance": provenance(made_with, {})}
     metrics.write_text(json.dumps(recorded))
     for file in needs.trainings(settings):
         cost = {"seconds": 1800.0, "gpus": 4, "gpu_hours": 2.0, "restarts": 1}

@@ -1,3 +1,4 @@
+import shlex
 import sys
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from e2mc.plan.jobs import EXTRACTIONS, jobs
 from e2mc.reporting.names import FIGURES
 
 # `e2mc` is installed beside this snakemake; that of an activated conda environment goes first.
-shell.prefix(f"PATH=$PATH:{Path(sys.executable).parent}; ")
+shell.prefix(f"PATH=$PATH:{shlex.quote(str(Path(sys.executable).parent))}; ")
 
 try:
     experiment = parse_experiment(config, "the configuration")
+    head.recheck(experiment, workflow, logger.warning)
 except E2MCError as error:
     raise WorkflowError(str(error)) from None
 
@@ -117,6 +119,12 @@ def page_inputs(wildcards):
 
 def front_page_inputs(wildcards):
     return [path(file) for file in needs.front_page_files(experiment)]
+
+
+def results_of_jobs(wildcards):
+    """What would be made again if it were missing: all but features."""
+    found = [job.outputs for job in jobs(experiment) if job.stage not in EXTRACTIONS]
+    return [path(file) for files in found for file in files]
 
 
 def summary_inputs(wildcards):

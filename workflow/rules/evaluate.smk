@@ -23,9 +23,9 @@ for protocol in PROTOCOLS:
             message:
                 f"{protocol.title}: {{wildcards.base}}, {{wildcards.criterion}}, trial {{wildcards.trial}}"
             shell:
-                "e2mc {params.verb} --config {params.config} --base {wildcards.base}"
-                " --trial {wildcards.trial} --train {input.train} --test {input.test}"
-                " --output {params.folder} > {log} 2>&1"
+                "e2mc {params.verb} --config {params.config:q} --base {wildcards.base:q}"
+                " --trial {wildcards.trial} --train {input.train:q} --test {input.test:q}"
+                " --output {params.folder:q} > {log:q} 2>&1"
 
 
 rule semisup:
@@ -46,8 +46,8 @@ rule semisup:
     message:
         "Semi-supervised: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"
     shell:
-        "e2mc semisup --config {params.config} --base {wildcards.base} --trial {wildcards.trial}"
-        " --model {input.model} --output {params.folder} --state {params.state} > {log} 2>&1"
+        "e2mc semisup --config {params.config:q} --base {wildcards.base:q} --trial {wildcards.trial}"
+        " --model {input.model:q} --output {params.folder:q} --state {params.state:q} > {log:q} 2>&1"
 
 
 rule knn:
@@ -70,6 +70,6 @@ rule knn:
     message:
         "Nearest neighbours: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"
     shell:
-        "e2mc knn --config {params.config} --base {wildcards.base} --train {input.train}"
-        " --test {input.test} --embeddings {input.embeddings} --output {params.folder}"
-        " > {log} 2>&1"
+        "e2mc knn --config {params.config:q} --base {wildcards.base:q} --train {input.train:q}"
+        " --test {input.test:q} --embeddings {input.embeddings:q} --output {params.folder:q}"
+        " > {log:q} 2>&1"

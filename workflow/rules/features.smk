@@ -6,6 +6,7 @@ rule extract_imagenet:
         train=index_of("imagenet", "train"),
         test=index_of("imagenet", "test"),
         embeddings=path(layout.EMBEDDINGS),
+        record=path(layout.EMBEDDINGS_RECORD),
     log:
         log_of("extract_imagenet", layout.JOB),
     conda:
@@ -17,9 +18,9 @@ rule extract_imagenet:
     message:
         "ImageNet features: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"
     shell:
-        "e2mc extract --config {params.config} --base {wildcards.base} --trial {wildcards.trial}"
-        " --model {input.model} --dataset imagenet --output {params.folder}"
-        " --embeddings {output.embeddings} > {log} 2>&1"
+        "e2mc extract --config {params.config:q} --base {wildcards.base:q} --trial {wildcards.trial}"
+        " --model {input.model:q} --dataset imagenet --output {params.folder:q}"
+        " --embeddings {output.embeddings:q} > {log:q} 2>&1"
 
 
 # Without any such data set nobody asks for the rule, but it is there.
@@ -48,5 +49,5 @@ rule extract_transfer:
     message:
         "Transfer features: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"
     shell:
-        "e2mc extract --config {params.config} --base {wildcards.base} --trial {wildcards.trial}"
-        " --model {input.model} --dataset {params.datasets} --output {params.folder} > {log} 2>&1"
+        "e2mc extract --config {params.config:q} --base {wildcards.base:q} --trial {wildcards.trial}"
+        " --model {input.model:q} --dataset {params.datasets:q} --output {params.folder:q} > {log:q} 2>&1"

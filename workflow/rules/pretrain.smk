@@ -17,7 +17,7 @@ rule pretrain:
     message:
         "Continuing {wildcards.base}: {wildcards.criterion}, trial {wildcards.trial}"
     shell:
-        "e2mc pretrain --config {params.config} --base {wildcards.base}"
-        " --criterion {wildcards.criterion} --trial {wildcards.trial} --start {input.start}"
-        " --output {output.model} --history {output.history} --metrics {output.metrics}"
-        " --state {params.state} > {log} 2>&1"
+        "e2mc pretrain --config {params.config:q} --base {wildcards.base:q}"
+        " --criterion {wildcards.criterion:q} --trial {wildcards.trial} --start {input.start:q}"
+        " --output {output.model:q} --history {output.history:q} --metrics {output.metrics:q}"
+        " --state {params.state:q} > {log:q} 2>&1"

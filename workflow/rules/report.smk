@@ -23,8 +23,8 @@ rule table:
     message:
         "Writing {wildcards.table}"
     shell:
-        "e2mc table --config {params.config} {wildcards.table}"
-        " --csv {output.csv} --tex {output.tex} > {log} 2>&1"
+        "e2mc table --config {params.config:q} {wildcards.table:q}"
+        " --csv {output.csv:q} --tex {output.tex:q} > {log:q} 2>&1"
 
 
 rule figure:
@@ -49,8 +49,8 @@ rule figure:
     message:
         "Drawing {wildcards.figure}"
     shell:
-        "e2mc figure --config {params.config} {wildcards.figure}"
-        " --output {output} > {log} 2>&1"
+        "e2mc figure --config {params.config:q} {wildcards.figure:q}"
+        " --output {output:q} > {log:q} 2>&1"
 
 
 for name in TABLES:
@@ -90,7 +90,7 @@ rule summary:
     message:
         "Summing up"
     shell:
-        "e2mc summary --config {params.config} --output {output.text} > {log} 2>&1"
+        "e2mc summary --config {params.config:q} --output {output.text:q} > {log:q} 2>&1"
 
 
 rule index:
@@ -131,7 +131,7 @@ rule page:
     message:
         "Page of the report: {wildcards.page}"
     shell:
-        "e2mc page --config {params.config} {wildcards.page} --output {output.page} > {log} 2>&1"
+        "e2mc page --config {params.config:q} {wildcards.page:q} --output {output.page:q} > {log:q} 2>&1"
 
 
 rule report:
