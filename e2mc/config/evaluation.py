@@ -37,6 +37,13 @@ class SemiSupervised(FineTunings):
     """SGD, no weight decay."""
 
 
+class Snapshots(Strict):
+    """The linear probe of Figure 4, on snapshots of continued pre-training."""
+
+    percent: FewPercent = 1
+    """Share of the labels (paper, section 5.5: 1 %). Every epoch of the probe sees a fresh view."""
+
+
 class INat18(Strict):
     """Linear classification of iNaturalist 2018 on 2x2-pooled maps (paper 5.3, B.2.3)."""
 
@@ -97,6 +104,8 @@ class Evaluation(Strict):
     """Linear evaluation."""
     semisup: SemiSupervised = SemiSupervised()
     """Semi-supervised evaluation."""
+    snapshots: Snapshots = Snapshots()
+    """Probes of Figure 4."""
     inat18: INat18 = INat18()
     """Transfer to iNaturalist 2018."""
     voc07: VOC07 = VOC07()

@@ -73,7 +73,8 @@ class Protocol(NamedTuple):
         dataset: name of its data set; None: every folder tree of `data.transfer`.
         variants: what distinguishes several results of one job, as in their folders' names
             (shares of the labels, say); empty: there is one result.
-        cached: works on cached features, in one process; else on the model, and can be resumed.
+        cached: works on cached features; else on the model, and can be resumed.
+    distributed: its work is divided among processes.
         curve: writes history.csv.
         by_method: its recipe depends on the base's method.
         multilabel: several labels per image, scored by mean average precision.
@@ -87,6 +88,7 @@ class Protocol(NamedTuple):
     dataset: str | None
     variants: Callable[[Evaluation], tuple[str, ...]] = lambda evaluation: ()
     cached: bool = True
+    distributed: bool = False
     curve: bool = False
     by_method: bool = False
     multilabel: bool = False
@@ -223,6 +225,16 @@ SEMISUP = Protocol(
     "imagenet",
     variants=lambda evaluation: tuple(map(str, evaluation.semisup.percents)),
     cached=False,
+    distributed=True,
+    curve=True,
+    by_method=True,
+)
+SNAPSHOTS = Protocol(
+    "snapshots",
+    "Linear probes of the snapshots of a continued pre-training, for Figure 4.",
+    "Snapshots",
+    "imagenet",
+    cached=False,
     curve=True,
     by_method=True,
 )
@@ -240,6 +252,7 @@ FEW_SHOT = Protocol(
 PROTOCOLS = (
     LINEAR,
     SEMISUP,
+    SNAPSHOTS,
     Protocol(
         "inat18",
         "The linear probe on cached iNat18 maps.",

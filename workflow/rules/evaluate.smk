@@ -50,6 +50,29 @@ rule semisup:
         " --model {input.model} --output {params.folder} --state {params.state} > {log} 2>&1"
 
 
+rule snapshots:
+    input:
+        models=snapshots_of,
+        data=prepared_data,
+    output:
+        metrics=path(layout.METRICS.replace("{protocol}", "snapshots")),
+        curve=path(layout.CURVE.replace("{protocol}", "snapshots")),
+    log:
+        log_of("snapshots", layout.JOB),
+    conda:
+        "../../envs/e2mc.yaml"
+    params:
+        config=CONFIG,
+        settings=snapshot_parameters,
+        folder=path(f"{layout.EVALUATION}/snapshots"),
+        state=path(layout.STATE.replace("{stage}", "snapshots")),
+    message:
+        "Probing snapshots: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"
+    shell:
+        "e2mc snapshots --config {params.config} --base {wildcards.base} --trial {wildcards.trial}"
+        " --models {input.models} --output {params.folder} --state {params.state} > {log} 2>&1"
+
+
 rule knn:
     input:
         train=index_of("imagenet", "train"),
