@@ -40,8 +40,8 @@ def snapshots(
 
     Args:
         settings: recipe of the probe, images, label list.
-        models: ``epoch<e>.safetensors`` of one run in the order of their epochs, or an imported
-            checkpoint, which is epoch 0.
+        models: the imported checkpoint, epoch 0, and ``epoch<e>.safetensors`` of one run in
+            the order of their epochs.
         output: folder that receives history.csv (epoch, top1) and metrics.json.
         state: folder of what is known while it runs.
 
@@ -82,11 +82,11 @@ def snapshots(
 def _epochs(models: Sequence[Path]) -> list[int]:
     """Of each file, as it says; all must be of one run."""
     metadata = [load_metadata(model) for model in models]
-    runs = {known.get("run") for known in metadata}
+    runs = {known["run"] for known in metadata if "run" in known}
     if len(runs) > 1:
         raise E2MCError(
-            f"{', '.join(model.name for model in models)} in {models[0].parent} are snapshots of "
-            "several runs: delete them and train again"
+            f"the snapshots in {models[-1].parent} are of {len(runs)} runs: delete them and train "
+            "again"
         )
     return [int(known["epochs"]) if "run" in known else 0 for known in metadata]
 

@@ -303,7 +303,7 @@ def _table_d2(experiment: Experiment) -> list[Cell]:
 
 
 def _trajectories(experiment: Experiment) -> list[Cell]:
-    """Both arms of every base, and the checkpoint that they begin with."""
+    """Both arms of every base."""
     figure = experiment.figures.figure4
     if figure is None:
         return []
@@ -311,6 +311,7 @@ def _trajectories(experiment: Experiment) -> list[Cell]:
         Cell(base, criterion, trial, SNAPSHOTS.stage)
         for base in figure.bases
         for criterion in _principal(experiment, base)
+        if criterion != "base"
         for trial in range(figure.trials)
     ]
 

@@ -26,13 +26,9 @@ def figure4(experiment: Experiment, results: Path, cells: Sequence[Cell]) -> Fig
     drawing = Figure(figsize=(WIDTH, 2.2))
     axes = drawing.subplots(1, len(bases), squeeze=False)[0]
     for panel, base in zip(axes, bases, strict=True):
-        arms = {
-            criterion: _trials(results, [c for c in cells if c[:2] == (base, criterion)])
-            for criterion in dict.fromkeys(cell.criterion for cell in cells if cell.base == base)
-        }
-        start = arms.pop("base")
-        for criterion, trials in arms.items():
-            _curve(panel, pd.concat([start, trials]), criterion, marker=MARKERS[criterion])
+        for criterion in dict.fromkeys(cell.criterion for cell in cells if cell.base == base):
+            arm = [cell for cell in cells if cell[:2] == (base, criterion)]
+            _curve(panel, _trials(results, arm), criterion, marker=MARKERS[criterion])
         reported = experiment.training(base, scratch=False).epochs
         panel.axvline(reported, color="#999999", linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
         panel.set_title(base_name(experiment, base))

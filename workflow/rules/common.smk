@@ -77,15 +77,6 @@ def trajectories():
     }
 
 
-def snapshots_of(wildcards):
-    """In the order of their epochs; a base model is its own and only one."""
-    files = needs.snapshot_files(experiment)
-    return [
-        path(file)
-        for file in ([layout.CHECKPOINT] if wildcards.criterion == "base" else files)
-    ]
-
-
 def index_of(dataset, split):
     return path(layout.indices(dataset)[split == "test"])
 

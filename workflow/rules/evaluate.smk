@@ -52,7 +52,8 @@ rule semisup:
 
 rule snapshots:
     input:
-        models=snapshots_of,
+        start=path(layout.CHECKPOINT),
+        models=[path(file) for file in needs.snapshot_files(experiment)],
         data=prepared_data,
     output:
         metrics=path(layout.METRICS.replace("{protocol}", "snapshots")),
@@ -70,7 +71,8 @@ rule snapshots:
         "Probing snapshots: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"
     shell:
         "e2mc snapshots --config {params.config} --base {wildcards.base} --trial {wildcards.trial}"
-        " --models {input.models} --output {params.folder} --state {params.state} > {log} 2>&1"
+        " --models {input.start} {input.models} --output {params.folder}"
+        " --state {params.state} > {log} 2>&1"
 
 
 rule knn:
