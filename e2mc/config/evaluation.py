@@ -69,6 +69,8 @@ class VOC07(Strict):
     """Folds of the cross-validation."""
     resize: Literal["squash", "center-crop"] = "squash"
     """`squash`: VISSL's yaml; `center-crop`: what reproduces SwAV's published number."""
+    normalization_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """Input normalisation (VISSL's yaml; e2mc ships no code for VOC07)."""
 
 
 class Neighbours(Strict):
@@ -115,7 +117,7 @@ class Evaluation(Strict):
     few_shot: FewShot = FewShot()
     """Transfer to folders of class folders, with few labels."""
     normalization_std: tuple[float, float, float] = (0.228, 0.224, 0.225)
-    """Input normalisation of every evaluation (e2mc `eval_linear.py`: SwAV's 0.228)."""
+    """Input normalisation of every evaluation (e2mc `eval_linear.py`: SwAV's 0.228) but VOC07."""
     batch_size: int = Field(256, ge=1)
     """Images per forward pass of the extraction."""
     embedding_samples: int = Field(50_000, ge=2)

@@ -134,7 +134,8 @@ class Ablation(Strict):
     unit: tuple[float, float] = (1.0, 1.0)
     """What one unit of the grid means: the demo scales both weights."""
     trials: int = Field(1, ge=1)
-    """Trials per cell (the paper prints no standard error: one)."""
+    """Trials per cell (the paper prints no standard error: one). Rows that Tables 1 and 3 show too,
+    (0, 0) and the reported weights, are the means of all trials, as there."""
 
 
 class Tables(Strict):

@@ -37,6 +37,7 @@ class Seen(NamedTuple):
     train: Crops
     test: Crops
     kinds: tuple[Kind, ...] = ("pooled",)
+    normalization_std: tuple[float, float, float] | None = None
 
 
 class DataSet(NamedTuple):
@@ -114,7 +115,7 @@ def _see_inat18(evaluation: Evaluation) -> Seen:
 
 def _see_voc07(evaluation: Evaluation) -> Seen:
     crops = Crops(fixed="squash" if evaluation.voc07.resize == "squash" else "center")
-    return Seen(crops, crops)
+    return Seen(crops, crops, normalization_std=evaluation.voc07.normalization_std)
 
 
 def _see_tree(evaluation: Evaluation) -> Seen:

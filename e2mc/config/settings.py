@@ -94,6 +94,8 @@ class DataSetSettings(Strict):
     test: Crops
     kinds: tuple[Kind, ...] = ("pooled",)
     """Features cached from one pass; the first has the plain folder name."""
+    normalization_std: tuple[float, float, float] | None = None
+    """Instead of that of all evaluations."""
 
 
 class ExtractSettings(Strict):

@@ -34,7 +34,7 @@ def figure4(experiment: Experiment, results: Path, cells: Sequence[Cell]) -> Fig
         panel.set_title(base_name(experiment, base))
         panel.set_xlabel("epoch of continued pre-training")
     axes[0].set_ylabel(f"top-1 (%), {experiment.evaluation.snapshots.percent} % of the labels")
-    axes[-1].legend(loc="lower right")
+    axes[-1].legend()
     return drawing
 
 
