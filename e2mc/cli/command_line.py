@@ -72,6 +72,8 @@ def _models(verb: Add) -> None:
 def _evaluations(verb: Add) -> None:
     """Protocols on cached features have one interface; nearest neighbours need embeddings too."""
     verb("semisup", verbs.semisup, "config", "base", "trial", "model", "output", "state")
+    probing = verb("snapshots", verbs.snapshots, "config", "base", "trial", "output", "state")
+    probing.add_argument("--models", type=Path, nargs="+", required=True, help="one per epoch")
     for protocol in PROTOCOLS:
         if protocol.cached and protocol.stage != "knn":
             base = "base" if protocol.by_method else "any-base"

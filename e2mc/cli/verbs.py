@@ -113,6 +113,14 @@ def semisup(arguments: Arguments) -> None:
     fine_tune(settings, arguments.model, arguments.output, arguments.state)
 
 
+def snapshots(arguments: Arguments) -> None:
+    """Probe the snapshots of a continued pre-training, for Figure 4."""
+    from e2mc.evaluation.snapshots import snapshots as probe
+
+    settings = stages.snapshot_settings(_experiment(arguments), arguments.base, arguments.trial)
+    probe(settings, arguments.models, arguments.output, arguments.state)
+
+
 def knn(arguments: Arguments) -> None:
     """Nearest neighbours on cached ImageNet features."""
     from e2mc.evaluation.knn import knn as nearest_neighbours

@@ -37,6 +37,13 @@ class SemiSupervised(FineTunings):
     """SGD, no weight decay."""
 
 
+class Snapshots(Strict):
+    """The linear probe of Figure 4, on snapshots of continued pre-training."""
+
+    percent: FewPercent = 1
+    """Share of the labels (paper, section 5.5: 1 %). Every epoch of the probe sees a fresh view."""
+
+
 class INat18(Strict):
     """Linear classification of iNaturalist 2018 on 2x2-pooled maps (paper 5.3, B.2.3)."""
 
@@ -62,6 +69,8 @@ class VOC07(Strict):
     """Folds of the cross-validation."""
     resize: Literal["squash", "center-crop"] = "squash"
     """`squash`: VISSL's yaml; `center-crop`: what reproduces SwAV's published number."""
+    normalization_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """Input normalisation (VISSL's yaml; e2mc ships no code for VOC07)."""
 
 
 class Neighbours(Strict):
@@ -97,6 +106,8 @@ class Evaluation(Strict):
     """Linear evaluation."""
     semisup: SemiSupervised = SemiSupervised()
     """Semi-supervised evaluation."""
+    snapshots: Snapshots = Snapshots()
+    """Probes of Figure 4."""
     inat18: INat18 = INat18()
     """Transfer to iNaturalist 2018."""
     voc07: VOC07 = VOC07()
@@ -106,7 +117,7 @@ class Evaluation(Strict):
     few_shot: FewShot = FewShot()
     """Transfer to folders of class folders, with few labels."""
     normalization_std: tuple[float, float, float] = (0.228, 0.224, 0.225)
-    """Input normalisation of every evaluation (e2mc `eval_linear.py`: SwAV's 0.228)."""
+    """Input normalisation of every evaluation (e2mc `eval_linear.py`: SwAV's 0.228) but VOC07."""
     pipeline: Literal["pillow", "fast"] = "pillow"
     """Who resizes the images that features are taken from: `pillow`, as in all official code, or
     `fast`: torch, by the same filter and to within one grey level per resize. Where training views

@@ -134,7 +134,8 @@ class Ablation(Strict):
     unit: tuple[float, float] = (1.0, 1.0)
     """What one unit of the grid means: the demo scales both weights."""
     trials: int = Field(1, ge=1)
-    """Trials per cell (the paper prints no standard error: one)."""
+    """Trials per cell (the paper prints no standard error: one). Rows that Tables 1 and 3 show too,
+    (0, 0) and the reported weights, are the means of all trials, as there."""
 
 
 class Tables(Strict):
@@ -150,6 +151,43 @@ class Tables(Strict):
     """Bases of the table of few-shot transfer; null: all. There is none without `data.transfer`."""
     two_columns: bool = False
     """Whether the LaTeX of a table spans both columns of a two-column document (`table*`)."""
+
+
+class Trajectory(Strict):
+    """Figure 4: accuracy by epoch of continued pre-training (paper, section 5.5)."""
+
+    bases: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Base models (paper: SwAV, 800 epochs, and VICReg, 1000 epochs); of each, `continued` and
+    `e2mc` as far as it is trained with them."""
+    epochs: int = Field(30, ge=1)
+    """Epochs of continued pre-training (paper: 30). The tables' model is a snapshot on the way:
+    the first epochs are trained once."""
+    every: int = Field(1, ge=1)
+    """Epochs between two snapshots; a divisor of `epochs`."""
+    trials: int = Field(1, ge=1)
+    """Trials, from 0."""
+
+    @model_validator(mode="after")
+    def _ends_with_a_snapshot(self) -> "Trajectory":
+        if self.epochs % self.every:
+            raise ValueError(
+                f"every: {self.every} epochs do not divide {self.epochs}: the last epoch would "
+                "have no snapshot"
+            )
+        return self
+
+    @property
+    def snapshots(self) -> tuple[int, ...]:
+        """Epochs after which there is a snapshot."""
+        return tuple(range(self.every, self.epochs + 1, self.every))
+
+
+class Figures(Strict):
+    """Figures that need models of their own."""
+
+    figure4: Trajectory | None = None
+    """Figure 4; null: none. Best set before the first run: the bases it names are trained with
+    snapshots, those that were trained without are trained again."""
 
 
 class Experiment(Strict):
@@ -181,6 +219,8 @@ class Experiment(Strict):
     """Protocols."""
     tables: Tables = Tables()
     """Single-base tables."""
+    figures: Figures = Figures()
+    """Figures that need models of their own."""
     tensorboard: bool = False
     """Pre-training also writes TensorBoard events: `tensorboard --logdir results/<name>/.runs`."""
 
@@ -218,6 +258,30 @@ class Experiment(Strict):
         for name in self.data.transfer:
             if name in (*Data.model_fields, *Evaluation.model_fields, "embeddings"):
                 raise ValueError(f"data.transfer.{name}: the name is taken, choose another")
+        return self
+
+    @model_validator(mode="after")
+    def _a_trajectory_passes_the_tables_models(self) -> "Experiment":
+        figure = self.figures.figure4
+        if figure is None:
+            return self
+        for name in figure.bases:
+            if name not in self.bases:
+                raise ValueError(
+                    f"figures.figure4.bases: no base '{name}'; bases: {', '.join(self.bases)}"
+                )
+            training = self.training(name, scratch=False)
+            if training.schedule != "constant" and figure.epochs > training.epochs:
+                raise ValueError(
+                    f"figures.figure4.epochs: {figure.epochs} epochs of {name} begin with the "
+                    f"{training.epochs} of methods.{self.bases[name].method}.continued only at a "
+                    f"constant rate, and its schedule is {training.schedule}: set schedule: "
+                    f"constant, or at most {training.epochs} epochs here"
+                )
+        if figure.trials > self.trials:
+            raise ValueError(
+                f"figures.figure4.trials: {figure.trials}, but the experiment has {self.trials}"
+            )
         return self
 
     def _criteria_of(self, method: Method) -> list[str]:

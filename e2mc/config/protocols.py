@@ -37,6 +37,7 @@ class Seen(NamedTuple):
     train: Crops
     test: Crops
     kinds: tuple[Kind, ...] = ("pooled",)
+    normalization_std: tuple[float, float, float] | None = None
 
 
 class DataSet(NamedTuple):
@@ -73,7 +74,8 @@ class Protocol(NamedTuple):
         dataset: name of its data set; None: every folder tree of `data.transfer`.
         variants: what distinguishes several results of one job, as in their folders' names
             (shares of the labels, say); empty: there is one result.
-        cached: works on cached features, in one process; else on the model, and can be resumed.
+        cached: works on cached features; else on the model, and can be resumed.
+    distributed: its work is divided among processes.
         curve: writes history.csv.
         by_method: its recipe depends on the base's method.
         multilabel: several labels per image, scored by mean average precision.
@@ -87,6 +89,7 @@ class Protocol(NamedTuple):
     dataset: str | None
     variants: Callable[[Evaluation], tuple[str, ...]] = lambda evaluation: ()
     cached: bool = True
+    distributed: bool = False
     curve: bool = False
     by_method: bool = False
     multilabel: bool = False
@@ -112,7 +115,7 @@ def _see_inat18(evaluation: Evaluation) -> Seen:
 
 def _see_voc07(evaluation: Evaluation) -> Seen:
     crops = Crops(fixed="squash" if evaluation.voc07.resize == "squash" else "center")
-    return Seen(crops, crops)
+    return Seen(crops, crops, normalization_std=evaluation.voc07.normalization_std)
 
 
 def _see_tree(evaluation: Evaluation) -> Seen:
@@ -223,6 +226,16 @@ SEMISUP = Protocol(
     "imagenet",
     variants=lambda evaluation: tuple(map(str, evaluation.semisup.percents)),
     cached=False,
+    distributed=True,
+    curve=True,
+    by_method=True,
+)
+SNAPSHOTS = Protocol(
+    "snapshots",
+    "Linear probes of the snapshots of a continued pre-training, for Figure 4.",
+    "Snapshots",
+    "imagenet",
+    cached=False,
     curve=True,
     by_method=True,
 )
@@ -240,6 +253,7 @@ FEW_SHOT = Protocol(
 PROTOCOLS = (
     LINEAR,
     SEMISUP,
+    SNAPSHOTS,
     Protocol(
         "inat18",
         "The linear probe on cached iNat18 maps.",

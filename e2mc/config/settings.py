@@ -67,6 +67,14 @@ class TrainSettings(Strict):
     tensorboard: bool = Field(exclude=True)
     workers: int = Field(exclude=True)
     seed: int
+    snapshots: tuple[int, ...] = Field((), exclude=True)
+    """Epochs after which the trunk is kept as it is then, beyond those of `training` if need be:
+    they change nothing in the model of its last epoch."""
+
+    @property
+    def epochs(self) -> int:
+        """Of the whole run: those of the model, or as far as the snapshots go."""
+        return max((self.training.epochs, *self.snapshots))
 
 
 class Crops(Strict):
@@ -86,6 +94,8 @@ class DataSetSettings(Strict):
     test: Crops
     kinds: tuple[Kind, ...] = ("pooled",)
     """Features cached from one pass; the first has the plain folder name."""
+    normalization_std: tuple[float, float, float] | None = None
+    """Instead of that of all evaluations."""
 
 
 class ExtractSettings(Strict):
@@ -134,6 +144,23 @@ class FineTuneSettings(Strict):
     """Of the test images; `views` has that of the training images."""
     normalization_std: tuple[float, float, float]
     batch_size: int
+    workers: int = Field(exclude=True)
+    seed: int
+
+
+class SnapshotSettings(Strict):
+    """Linear probes of trunks, on fresh views of the listed training images."""
+
+    backbone: Backbone
+    images: Images
+    percent: int
+    fit: LinearFit
+    data: ImageNetSettings
+    normalization_std: tuple[float, float, float]
+    pipeline: Literal["pillow", "tensor"]
+    flip_probability: float
+    batch_size: int
+    precision: Literal["float32", "bfloat16"]
     workers: int = Field(exclude=True)
     seed: int
 

@@ -22,6 +22,7 @@ from e2mc.config.settings import (
     LinearSettings,
     ProtocolSettings,
     ReportingSettings,
+    SnapshotSettings,
     TrainSettings,
 )
 from e2mc.config.strict import Strict
@@ -113,7 +114,19 @@ def pretrain_settings(
 ) -> TrainSettings:
     """Continued pre-training of a base with a criterion."""
     added = criterion_of(experiment, base, criterion)
-    return _training(experiment, base, experiment.training(base, scratch=False), added, trial)
+    training = experiment.training(base, scratch=False)
+    kept = snapshots(experiment, base, criterion, trial)
+    made = _training(experiment, base, training, added, trial)
+    return made.model_copy(update={"snapshots": kept})
+
+
+def snapshots(experiment: Experiment, base: str, criterion: str, trial: int) -> tuple[int, ...]:
+    """Epochs of a continuation that Figure 4 shows; none of a model that it does not show."""
+    figure = experiment.figures.figure4
+    if figure is None or base not in figure.bases or trial >= figure.trials:
+        return ()
+    shown = criterion in ("continued", "e2mc") and criterion in experiment.bases[base].criteria
+    return figure.snapshots if shown else ()
 
 
 def _training(
@@ -205,6 +218,27 @@ def semisup_settings(experiment: Experiment, base: str, trial: int) -> FineTuneS
         pipeline=_evaluation_pipeline(experiment, base),
         normalization_std=evaluation.normalization_std,
         batch_size=evaluation.batch_size,
+        workers=experiment.data.workers,
+        seed=seed_of(experiment, trial),
+    )
+
+
+def snapshot_settings(experiment: Experiment, base: str, trial: int) -> SnapshotSettings:
+    """Linear probes of the snapshots of one model."""
+    evaluation = experiment.evaluation
+    recipe = experiment.recipe(base)
+    percent = evaluation.snapshots.percent
+    return SnapshotSettings(
+        backbone=experiment.backbone,
+        images=experiment.images,
+        percent=percent,
+        fit=getattr(evaluation.linear, recipe.fits_of)[percent],
+        data=_imagenet(experiment),
+        normalization_std=evaluation.normalization_std,
+        pipeline=recipe.views.pipeline,
+        flip_probability=recipe.views.flip_probability,
+        batch_size=evaluation.batch_size,
+        precision=evaluation.linear.precision,
         workers=experiment.data.workers,
         seed=seed_of(experiment, trial),
     )

@@ -101,7 +101,7 @@ def extract(
     ]
     seconds = 0.0
     for job in jobs:
-        _write_shards(settings, job, network["backbone"], output, place)
+        _write_shards(_normalised(settings, job.dataset), job, network["backbone"], output, place)
         if place.rank == 0:
             shards = _all_shards(job, output)
             seconds += sum(shard.seconds for shard in next(iter(shards.values())))
@@ -134,10 +134,16 @@ def _job(settings: ExtractSettings, dataset: str, split: Split, checksum: str) -
     crops: tuple[Crop, ...] = (*random, of_split.fixed) if of_split.fixed else tuple(random)
     dims = {kind: KIND_VALUES[kind] * settings.backbone.feature_dimension for kind in seen.kinds}
     chosen = {*("backbone", "images", "normalization_std", "pipeline", "flip_probability", "seed")}
-    plain = settings.model_dump(mode="json", include=chosen)
+    plain = _normalised(settings, dataset).model_dump(mode="json", include=chosen)
     names = digest([images.names, images.labels.tolist(), str(images.root)])
     source = digest([checksum, plain, dataset, split, crops, dims, names, SHARD_BYTES])
     return _Job(dataset, split, images, crops, dims, source)
+
+
+def _normalised(settings: ExtractSettings, dataset: str) -> ExtractSettings:
+    """With the input normalisation of this data set."""
+    own = settings.datasets[dataset].normalization_std
+    return settings if own is None else settings.model_copy(update={"normalization_std": own})
 
 
 def _write_shards(

@@ -64,13 +64,13 @@ def estimate(
         only: logs of the jobs that are still to be done (`Job.log`); None: all, from nothing.
     """
     todo = [job for job in jobs(experiment) if only is None or job.log in only]
-    trained = [job for job in todo if job.stage == "pretrain"]
+    trained = [job for job in todo if job.stage in ("pretrain", "trajectory")]
     scratch = [job for job in todo if job.stage == "scratch"]
     if images is None and experiment.comparable:
         originals = {name: dataset.original for name, dataset in DATASETS.items()}
         images = {name: (one.train, one.test) for name, one in originals.items() if one}
-    hours = sum(_hours(experiment, job.base) for job in trained)
-    weighty = [job for job in todo if job.stage in ("import_checkpoint", "pretrain")]
+    hours = sum(_hours(experiment, job) for job in trained)
+    weighty = [job for job in todo if job.stage in ("import_checkpoint", "pretrain", "trajectory")]
     return Estimate(
         training_runs=len(trained) + len(scratch),
         evaluations=sum(job.stage in EVALUATIONS for job in todo),
@@ -91,9 +91,12 @@ def readable(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def _hours(experiment: Experiment, base: str) -> float:
-    epochs = experiment.training(base, scratch=False).epochs
-    return experiment.recipe(base).hours * epochs / _EPOCHS
+def _hours(experiment: Experiment, job: Job) -> float:
+    epochs = experiment.training(job.base, scratch=False).epochs
+    figure = experiment.figures.figure4
+    if job.stage == "trajectory" and figure is not None:
+        epochs = max(epochs, figure.epochs)
+    return experiment.recipe(job.base).hours * epochs / _EPOCHS
 
 
 def _feature_bytes(

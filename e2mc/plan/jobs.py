@@ -15,10 +15,11 @@ from e2mc.config.protocols import (
     protocol_of,
     transfer_datasets,
 )
+from e2mc.config.stages import snapshots
 from e2mc.plan import layout, needs
 from e2mc.plan.needs import Cell
 
-TRAININGS = ("scratch", "pretrain")
+TRAININGS = ("scratch", "pretrain", "trajectory")
 EXTRACTIONS = ("extract_imagenet", "extract_transfer")
 EVALUATIONS = tuple(protocol.stage for protocol in PROTOCOLS)
 REPORTING = ("significance", "table", "figure", "summary", "index")
@@ -27,6 +28,7 @@ STAGES = (
     "scratch",
     "import_checkpoint",
     "pretrain",
+    "trajectory",
     *EXTRACTIONS,
     *EVALUATIONS,
     *REPORTING,
@@ -65,7 +67,7 @@ def jobs(experiment: Experiment) -> list[Job]:
     cells = needs.all_inputs(experiment)
     found = [
         *_bases(experiment),
-        *(_pretrain(cell) for cell in cells if cell.criterion != "base"),
+        *(_pretrain(experiment, cell) for cell in cells if cell.criterion != "base"),
         *(_extraction(experiment, cell) for cell in cells if protocol_of(cell.protocol).cached),
         *(_evaluation(experiment, cell) for cell in cells if cell.protocol != EMBEDDINGS),
         *_reporting(experiment),
@@ -84,9 +86,15 @@ def _bases(experiment: Experiment) -> Iterator[Job]:
         yield Job("import_checkpoint", name, (layout.CHECKPOINT.format(base=name),), base=name)
 
 
-def _pretrain(cell: Cell) -> Job:
-    outputs = _named((layout.MODEL, layout.PRETRAIN_METRICS), **cell._asdict())
-    return _on_model("pretrain", cell, outputs, outputs[1:], resumes=True)
+def _pretrain(experiment: Experiment, cell: Cell) -> Job:
+    """With snapshots it is a rule of its own, but the same run in the same directory."""
+    names = cell._asdict()
+    outputs = _named((layout.MODEL, layout.PRETRAIN_METRICS), **names)
+    job = _on_model("pretrain", cell, outputs, outputs[1:], resumes=True)
+    if not snapshots(experiment, cell.base, cell.criterion, cell.trial):
+        return job
+    kept = _named(needs.snapshot_files(experiment), **names)
+    return job._replace(stage="trajectory", outputs=outputs + kept)
 
 
 def _extraction(experiment: Experiment, cell: Cell) -> Job:

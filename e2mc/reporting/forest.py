@@ -70,7 +70,7 @@ def forest(experiment: Experiment, found: Sequence[Finding]) -> Forest:
     steps = MaxNLocator(nbins=5, steps=[1, 2, 5, 10]).tick_values(low, high)
 
     def position(value: float) -> float:
-        return round(MARGIN + (100 - 2 * MARGIN) * (value - low) / (high - low), 2)
+        return float(round(MARGIN + (100 - 2 * MARGIN) * (value - low) / (high - low), 2))
 
     def line(one: Finding, interval: tuple[float, float]) -> Line:
         estimate = Estimate(one.difference, one.standard_error, one.trials, sign=True)

@@ -65,7 +65,7 @@ def _lead(experiment: Experiment, results: Path, table: str) -> Lead:
         f"{E2MC} minus {_CONTINUED}, percentage points of top-1 accuracy.",
         "Marks: mean difference ± standard error over trials, paired by trial. Lines: 95\u202f% "
         f"intervals of Student's $t$. Filled marks are clear, hollow ones not "
-        f"({findings.CLEAR_RULE}).",
+        f"({findings.clear_rule(max(one.trials for one in found))}).",
         first,
         _files(table),
     )

@@ -251,7 +251,9 @@ def said(line: Line) -> str:
     if line.position is None:
         return line.verdict
     interval = "" if line.ends is None else f", 95 % interval {_number(line.interval)}"
-    return f"{_number(line.difference.shown)} points{interval}, {line.verdict}"
+    difference = line.difference.shown
+    assert not isinstance(difference, str)
+    return f"{_number(difference)} points{interval}, {line.verdict}"
 
 
 def heads(columns: Sequence[Column]) -> list[list[Head]]:

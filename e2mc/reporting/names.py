@@ -59,31 +59,42 @@ class FigureText(NamedTuple):
 FIGURES = {
     "figure2": FigureText(
         "Figure 2",
-        "Two dimensions of the embeddings, mapped to the unit square, before and after continued "
-        f"training with {E2MC}, with their marginals at the sides.",
-        "Two scatter plots side by side, before and after, with a histogram of each dimension. "
-        "The flatter the histograms, the nearer the dimension is to uniform.",
+        "(a) A uniform distribution and (b) the X, both of which minimise the loss; a random pair "
+        "of dimensions of the first base's embeddings, mapped to the unit square, (c) before and "
+        f"(d) after continued training with {E2MC}, with their marginals at the sides. A point "
+        "keeps the colour of its place in (c). Up to 2,000 test images, spread evenly over all.",
+        "Four scatter plots side by side, each with a histogram of either dimension. The flatter "
+        "the histograms, the nearer the dimension is to uniform.",
     ),
     "figure3": FigureText(
         "Figure 3",
-        "Distances of the test embeddings to their nearest and to a far neighbour, before and "
-        f"after continued training with {E2MC}.",
-        "Histograms, a row per base model: nearest neighbour at the left, far neighbour at the "
-        "right, before and after laid over each other.",
+        "Distances of the test embeddings to their nearest (blue, solid line) and to a far "
+        "neighbour (orange, dashed line) within each model. The percentage is the area that both "
+        "histograms share: the smaller, the better are points told apart.",
+        "Histograms, a row per base model: the base at the left, after continued training with "
+        f"{E2MC} at the right, near and far neighbours laid over each other.",
     ),
     "figure4": FigureText(
         "Figure 4",
-        "Test accuracy of the linear classifiers by epoch, mean over trials with a band of one "
-        "standard error.",
-        "Curves of accuracy against epoch, a row per base model, a panel per share of the labels, "
-        "a curve per arm. The last points are the numbers of Table 1.",
+        "Test accuracy of a linear classifier on few labels against the epoch of continued "
+        "pre-training; epoch 0 is the base model, the dotted line the epoch whose models the "
+        "tables show. With several trials their mean, and a band of one standard error.",
+        "Curves of accuracy against the epoch of continued pre-training, a panel per base model, "
+        "a curve per arm.",
     ),
     "figure_d1": FigureText(
         "Figure D.1",
-        "Three pairs of dimensions of the embeddings of every base model, before and after "
-        f"continued training with {E2MC}. The pairs are chosen by position.",
-        "Scatter plots in the unit square, a row per base model: three pairs of dimensions before "
-        "at the left, the same after at the right.",
+        "Ten random pairs of dimensions of the first base's embeddings, each before (left) and "
+        f"after (right) continued training with {E2MC}. A point keeps the colour of its place "
+        "before. The pairs are drawn by a fixed seed, not by their looks.",
+        "Twenty scatter plots in the unit square, in pairs of before and after.",
+    ),
+    "figure_probe_epochs": FigureText(
+        "Accuracy of the probes by epoch",
+        "Not in the paper: test accuracy of the linear classifiers against their own epoch, mean "
+        "over trials with a band of one standard error.",
+        "Curves of accuracy against epoch, a row per base model, a panel per share of the labels, "
+        "a curve per arm. The last points are the numbers of Table 1.",
     ),
 }
 

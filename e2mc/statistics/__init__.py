@@ -17,6 +17,7 @@ from e2mc.statistics.trials import (
     TrialComparison,
     compare_trials,
     mean_and_standard_error,
+    smallest_pvalue,
     trial_interval,
 )
 
@@ -33,6 +34,7 @@ __all__ = [
     "detectable_by_trials",
     "holm",
     "mean_and_standard_error",
+    "smallest_pvalue",
     "trial_interval",
     "trials_needed",
 ]

@@ -38,6 +38,20 @@ def test_shipped_experiments_are_valid(file: Path) -> None:
         ({"criteria__e2mc__swav": {"kind": "e2mmc"}}, "e2mmc"),
         ({"bases__vicreg-30__criteria": ["e2mcc"]}, "'e2mcc' has no weights for vicreg"),
         ({"tables__table3": "swav-99"}, "no base 'swav-99'"),
+        ({"figures": {"figure4": {"bases": ["swav-99"]}}}, "no base 'swav-99'"),
+        ({"figures": {"figure4": {"bases": []}}}, "figures.figure4.bases"),
+        (
+            {"figures": {"figure4": {"bases": ["swav-30"], "epochs": 30, "every": 4}}},
+            "4 epochs do not divide 30",
+        ),
+        (
+            {"figures": {"figure4": {"bases": ["swav-30"], "trials": 4}}},
+            "figures.figure4.trials: 4, but the experiment has 3",
+        ),
+        (
+            {"methods__swav__continued__schedule": "cosine"},
+            "at a constant rate, and its schedule is cosine",
+        ),
         ({"trials": 0}, "trials: Input should be greater than or equal to 1"),
         ({"methods__swav__scratch": None}, "give `checkpoint`"),
     ],
@@ -140,3 +154,21 @@ def test_trials_and_neighbouring_seeds_never_share_their_randomness() -> None:
         for trial in range(3)
     }
     assert len(seeds) == 9
+
+
+def test_snapshots_change_nothing_in_the_model_of_a_training() -> None:
+    """So that neither a saved state nor the rule's parameter knows of the figure."""
+    shown = parse_experiment(demo(), "demo")
+    plain = parse_experiment(demo(figures={}), "demo")
+    settings = stages.pretrain_settings(shown, "swav-30", "e2mc", 0)
+    assert settings.snapshots == (6, 12)
+    assert (settings.epochs, settings.training.epochs) == (12, 10)
+    other = stages.pretrain_settings(plain, "swav-30", "e2mc", 0)
+    assert (other.snapshots, other.epochs) == ((), 10)
+    assert settings.model_dump_json() == other.model_dump_json()
+    for base, criterion, trial in (
+        ("swav-30", "e2mc", 1),
+        ("swav-30", "mmcr", 0),
+        ("simsiam-30", "e2mc", 0),
+    ):
+        assert not stages.snapshots(shown, base, criterion, trial)

@@ -56,6 +56,7 @@ def test_records_need_nothing_heavy() -> None:
         ("linear-10", "linear", "imagenet"),
         ("semisup-1", "semisup", "imagenet"),
         ("knn", "knn", "imagenet"),
+        ("snapshots", "snapshots", "imagenet"),
         ("inat18", "inat18", "inat18"),
         ("voc07", "voc07", "voc07"),
         ("flowers-knn-5", "few_shot", "flowers"),

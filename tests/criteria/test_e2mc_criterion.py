@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from e2mc.criteria import E2MC, covariance_penalty, marginal_entropy, to_unit_cube
-from e2mc.reporting.figures import unit_cube
+from e2mc.reporting.marginals import unit_cube
 from tests.criteria.test_covariance import algorithm_1_covariance
 from tests.criteria.test_spacings import algorithm_1_entropy
 

@@ -108,13 +108,14 @@ def multi_label(cell: Cell) -> list[str]:
 def write_figure_inputs(root: Path, settings: Experiment) -> None:
     """Curves, distances and embeddings."""
     rng = np.random.default_rng(0)
-    for cell in needs.figure_inputs(settings, "figure4"):
-        path = root / layout.CURVE.format(**cell._asdict())
-        path.parent.mkdir(parents=True, exist_ok=True)
+    for cell in needs.figure_inputs(settings, "figure_probe_epochs"):
         epochs = np.arange(1, 21)
         top1 = percent(cell) - 20 * np.exp(-epochs / 4) + rng.normal(0, 0.2, 20)
-        rows = [f"{e},{t:.3f},1.0,0.1" for e, t in zip(epochs, top1, strict=True)]
-        path.write_text("\n".join(["epoch,top1,train_loss,learning_rate", *rows]) + "\n")
+        write_curve(root, cell, epochs, top1)
+    figure = settings.figures.figure4
+    for cell in needs.figure_inputs(settings, "figure4"):
+        epochs = np.array((0, *(figure.snapshots if figure else ())))
+        write_curve(root, cell, epochs, 50 + np.log1p(epochs) + rng.normal(0, 0.2, len(epochs)))
     for cell in needs.figure_inputs(settings, "figure3"):
         path = root / layout.DISTANCES.format(**cell._asdict())
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,6 +129,13 @@ def write_figure_inputs(root: Path, settings: Experiment) -> None:
             rng.normal(size=(8, 8)) if cell.criterion == "base" else np.eye(8)
         )
         np.save(path, mixture.astype(np.float32))
+
+
+def write_curve(root: Path, cell: Cell, epochs: Any, top1: Any) -> None:
+    path = root / layout.CURVE.format(**cell._asdict())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [f"{e},{t:.3f},1.0,0.1" for e, t in zip(epochs, top1, strict=True)]
+    path.write_text("\n".join(["epoch,top1,train_loss,learning_rate", *rows]) + "\n")
 
 
 def all_cells(settings: Experiment) -> list[Cell]:

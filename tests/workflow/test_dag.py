@@ -92,9 +92,12 @@ def test_the_root_snakefile_plans_the_whole_paper() -> None:
     jobs = planned(ROOT, "--forceall", "all")
     assert jobs["scratch"] == jobs["import_checkpoint"] == 3
     assert jobs["table"] == 7
-    assert jobs["figure"] == 4
+    assert jobs["figure"] == 5
+    # two bases, continued and e2mc
+    assert jobs["trajectory"] == 2 * 2
+    assert jobs["snapshots"] == 2 * 2
     # 3 bases x (continued, e2mc), 3 rivals on SwAV, 3 trials each; 10 further cells of Table D.2.
-    assert jobs["pretrain"] >= 3 * (3 * 2 + 3) + 10
+    assert jobs["pretrain"] + jobs["trajectory"] >= 3 * (3 * 2 + 3) + 10
     assert jobs["semisup"] == 2 * 2 * 3
 
 
@@ -128,7 +131,8 @@ def test_the_list_of_jobs_is_the_rules(tmp_path: Path, name: str, absent: tuple[
     logs = set(re.findall(rf"> results/{name}/(\S+\.log) 2>&1", commands))
     assert {job.log for job in jobs} == logs
     for verb, stage in re.findall(r"e2mc ([\w-]+) .*> results/\w+/logs/(\w+)/", commands):
-        assert verb.replace("-", "_") == stage or (verb, stage[:8]) == ("extract", "extract_")
+        of_two = (verb, stage[:8]) in (("extract", "extract_"), ("pretrain", "trajecto"))
+        assert verb.replace("-", "_") == stage or of_two
     listed = snakemake(ROOT, "--list-rules", "--configfile", str(file)).stdout.split()
     assert set(STAGES) <= set(listed)
     summary = snakemake(ROOT, "--summary", *target).stdout.splitlines()

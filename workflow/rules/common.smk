@@ -70,6 +70,16 @@ def model_of(wildcards):
     return path(layout.CHECKPOINT if wildcards.criterion == "base" else layout.MODEL)
 
 
+def trajectories():
+    """The models of Figure 4, as wildcards; without the figure there is none."""
+    figure = experiment.figures.figure4
+    return {
+        "base": "|".join(figure.bases) if figure else "none",
+        "criterion": "continued|e2mc",
+        "trial": "|".join(map(str, range(figure.trials))) if figure else "none",
+    }
+
+
 def index_of(dataset, split):
     return path(layout.indices(dataset)[split == "test"])
 

@@ -50,6 +50,31 @@ rule semisup:
         " --model {input.model:q} --output {params.folder:q} --state {params.state:q} > {log:q} 2>&1"
 
 
+rule snapshots:
+    input:
+        start=path(layout.CHECKPOINT),
+        models=[path(file) for file in needs.snapshot_files(experiment)],
+        data=prepared_data,
+    output:
+        metrics=path(layout.METRICS.replace("{protocol}", "snapshots")),
+        curve=path(layout.CURVE.replace("{protocol}", "snapshots")),
+    log:
+        log_of("snapshots", layout.JOB),
+    conda:
+        "../../envs/e2mc.yaml"
+    params:
+        config=CONFIG,
+        settings=snapshot_parameters,
+        folder=path(f"{layout.EVALUATION}/snapshots"),
+        state=path(layout.STATE.replace("{stage}", "snapshots")),
+    message:
+        "Probing snapshots: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"
+    shell:
+        "e2mc snapshots --config {params.config} --base {wildcards.base} --trial {wildcards.trial}"
+        " --models {input.start} {input.models} --output {params.folder}"
+        " --state {params.state} > {log} 2>&1"
+
+
 rule knn:
     input:
         train=index_of("imagenet", "train"),

@@ -60,5 +60,11 @@ def semisup_parameters(wildcards):
     ).model_dump_json()
 
 
+def snapshot_parameters(wildcards):
+    return stages.snapshot_settings(
+        experiment, wildcards.base, int(wildcards.trial)
+    ).model_dump_json()
+
+
 def knn_parameters(wildcards):
     return stages.knn_settings(experiment, wildcards.base).model_dump_json()

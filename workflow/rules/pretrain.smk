@@ -21,3 +21,22 @@ rule pretrain:
         " --criterion {wildcards.criterion:q} --trial {wildcards.trial} --start {input.start:q}"
         " --output {output.model:q} --history {output.history:q} --metrics {output.metrics:q}"
         " --state {params.state:q} > {log:q} 2>&1"
+
+
+# With snapshots for Figure 4, beyond the model's last epoch if need be. Command and parameters are
+# the same, so that a model is not made again when the figure is given up.
+use rule pretrain as trajectory with:
+    wildcard_constraints:
+        **trajectories(),
+    output:
+        model=path(layout.MODEL),
+        history=path(layout.HISTORY),
+        metrics=path(layout.PRETRAIN_METRICS),
+        snapshots=[path(file) for file in needs.snapshot_files(experiment)],
+    log:
+        log_of("trajectory", layout.JOB),
+    message:
+        "Continuing {wildcards.base} with snapshots: {wildcards.criterion}, trial {wildcards.trial}"
+
+
+ruleorder: trajectory > pretrain
