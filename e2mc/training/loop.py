@@ -118,6 +118,7 @@ def _train(
         torch.manual_seed(run.step)  # whatever draws numbers draws the same after a resume
         rate = learning_rate(training, run.step / steps, training.epochs)
         set_learning_rate(run.optimizer, rate)
+        run.module.before_step(run.step, run.step // steps, training)
         loss, values = loss_of(run, network, views, precision, states.folder)
         update(run, loss)
         run.module.after_step(run.step, last_of_model)

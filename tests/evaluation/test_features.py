@@ -165,9 +165,11 @@ def test_maps_and_pooled_features_from_one_pass(data, tmp_path, monkeypatch):
 def test_voc(data, tmp_path, crop):
     root, method = data
     crops = Crops(fixed=crop)
-    seen = DataSetSettings(data=root / "VOC2007", train=crops, test=crops)
-    chosen = settings(root, datasets={"voc07": seen})
-    extract(chosen, root / "model.safetensors", tmp_path)
+    own = (0.229, 0.224, 0.225)
+    seen = DataSetSettings(data=root / "VOC2007", train=crops, test=crops, normalization_std=own)
+    given = settings(root, datasets={"voc07": seen}, normalization_std=(0.5, 0.5, 0.5))
+    chosen = given.model_copy(update={"normalization_std": own})
+    extract(given, root / "model.safetensors", tmp_path)
     train, _ = open_pair(*(tmp_path / f"voc07-{s}/index.json" for s in ("train", "test")))
     assert train.crops == (crop,)
     images = open_images("voc07", root / "VOC2007", "train")

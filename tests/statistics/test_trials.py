@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 from scipy import stats
 
 from e2mc.statistics import compare_trials, mean_and_standard_error
@@ -63,3 +64,23 @@ def test_no_difference():
 def test_refuses(base, model, message):
     with pytest.raises(ValueError, match=message):
         compare_trials(base, model)
+
+
+def test_t_test_and_interval_are_scipys() -> None:
+    rng = np.random.default_rng(3)
+    base, model = rng.normal(50, 2, 6), rng.normal(51, 2, 6)
+    found = compare_trials(base, model)
+    assert found.t_pvalue == pytest.approx(scipy.stats.ttest_rel(model, base).pvalue)
+    assert found.interval_low < found.difference < found.interval_high
+    # BCa moves with the data and turns with their sign
+    moved = compare_trials(base, model + 10)
+    assert moved.interval_low == pytest.approx(found.interval_low + 10)
+    percentile = scipy.stats.bootstrap(
+        (model - base,), np.mean, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert [found.interval_low, found.interval_high] == pytest.approx(list(percentile), abs=0.3)
+    two = compare_trials(base[:2], model[:2])
+    assert np.isnan([two.interval_low, two.interval_high]).all()
+    same = compare_trials([1.0, 2.0, 3.0], [2.0, 3.0, 4.0])
+    assert same.t_pvalue == 0 and np.isnan(same.interval_low)
+    assert np.isnan(compare_trials([1.0], [2.0]).t_pvalue)

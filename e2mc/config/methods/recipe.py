@@ -93,7 +93,18 @@ class Training(Strict):
     predictor_learning_rate: float | None = Field(None, gt=0)
     """SimSiam's predictor may learn at a rate of its own; null: the same."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """`constant` (e2mc's scripts, continued training) or a cosine to zero."""
+    """`constant` (e2mc's scripts, continued training) or a cosine to `final_learning_rate`."""
+    final_learning_rate: float = Field(0.0, ge=0)
+    """Where the cosine ends (official scripts from scratch: VICReg a thousandth of the rate, SwAV
+    0.0006, SimSiam 0)."""
+    schedule_step: Literal["step", "epoch"] = "step"
+    """Whether the cosine moves with every step (VICReg, SwAV) or once per epoch (SimSiam)."""
+    freeze_prototypes_steps: int = Field(0, ge=0)
+    """First steps in which SwAV's prototypes are not updated, against collapse (official: 313 from
+    scratch, 5,005 in the 400-epoch script; the official continuation passes 2,503)."""
+    queue_start_epoch: int = Field(0, ge=0)
+    """Epoch, from 0, in which SwAV's queue begins to fill (official scripts: 15 from scratch, 7 in
+    the continuation)."""
     warmup_epochs: int = Field(0, ge=0)
     """Linear warm-up from zero before the schedule."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
