@@ -5,7 +5,7 @@ from math import isnan
 from pathlib import Path
 
 from e2mc.config import Experiment
-from e2mc.plan import needs
+from e2mc.plan import layout, needs
 from e2mc.reporting.costs import costs, total
 from e2mc.reporting.findings import Finding, base_name, headline
 from e2mc.reporting.results import read_scores
@@ -20,7 +20,8 @@ def summary(experiment: Experiment, results: Path) -> str:
     """
     scores = read_scores(results, needs.table_inputs(experiment, "table1"))
     lines = [
-        f"{experiment.name}: tables in {results / 'tables'}, figures in {results / 'figures'}",
+        f"{experiment.name}: open {results / layout.FRONT_PAGE}; tables in {results / 'tables'}, "
+        f"figures in {results / 'figures'}",
         "E2MC minus continued training, top-1 points (mean +- standard error over trials):",
     ]
     found = headline(experiment, scores)

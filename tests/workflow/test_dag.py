@@ -93,6 +93,7 @@ def test_the_root_snakefile_plans_the_whole_paper() -> None:
     assert jobs["scratch"] == jobs["import_checkpoint"] == 3
     assert jobs["table"] == 7
     assert jobs["figure"] == 4
+    assert jobs["index"] == 1
     # 3 bases x (continued, e2mc), 3 rivals on SwAV, 3 trials each; 10 further cells of Table D.2.
     assert jobs["pretrain"] >= 3 * (3 * 2 + 3) + 10
     assert jobs["semisup"] == 2 * 2 * 3
@@ -163,7 +164,10 @@ def test_nothing_is_to_be_done_twice(done: Path) -> None:
 def test_a_deleted_table_reruns_only_its_own_rule(done: Path) -> None:
     (done / "results/demo/tables/table3.csv").unlink()
     jobs = planned(done, "all")
-    assert {name: count for name, count in jobs.items() if name != "all"} == {"table": 1}
+    assert {name: count for name, count in jobs.items() if name != "all"} == {
+        "table": 1,
+        "index": 1,
+    }
 
 
 @pytest.mark.parametrize(
