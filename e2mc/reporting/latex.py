@@ -94,7 +94,7 @@ def render(table: Table, *, two_columns: bool = False) -> str:
         rf"\caption{{{text(table.headline)}}}",
         rf"\label{{tab:{table.name}}}",
         r"\scriptsize" if table.dense else r"\footnotesize",
-        r"\setlength{\tabcolsep}{2.5pt}",
+        rf"\setlength{{\tabcolsep}}{{{'2' if table.dense else '2.5'}pt}}",
         rf"\begin{{tabular}}{{{''.join(column.align for column in columns)}}}",
         r"\toprule",
         *_head(columns),

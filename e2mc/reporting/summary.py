@@ -5,7 +5,7 @@ from math import isnan
 from pathlib import Path
 
 from e2mc.config import Experiment
-from e2mc.plan import needs
+from e2mc.plan import layout, needs
 from e2mc.plan.recorded import refuse_other_settings
 from e2mc.reporting.costs import costs, total
 from e2mc.reporting.findings import Finding, base_name, clear_rule, headline
@@ -24,7 +24,8 @@ def summary(experiment: Experiment, results: Path) -> str:
     refuse_other_settings(experiment, results, shown)
     scores = read_scores(results, shown)
     lines = [
-        f"{experiment.name}: tables in {results / 'tables'}, figures in {results / 'figures'}",
+        f"{experiment.name}: open {results / layout.FRONT_PAGE}; tables in {results / 'tables'}, "
+        f"figures in {results / 'figures'}",
         "E2MC minus continued training, top-1 points (mean +- standard error over trials):",
     ]
     found = headline(experiment, scores)

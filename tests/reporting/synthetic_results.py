@@ -1,5 +1,6 @@
 """A small results folder with known numbers, in the layout that the stages write."""
 
+import base64
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ from e2mc.plan import layout, needs
 from e2mc.plan.needs import Cell
 from e2mc.provenance import provenance
 from e2mc.reporting.frames import read_csv
+from e2mc.reporting.front_page import write_front_page
 from e2mc.reporting.pages import write_page
 from e2mc.reporting.significance import write_statistics
 from e2mc.reporting.summary import summary
@@ -21,6 +23,9 @@ from e2mc.reporting.tables import write_table
 
 IMAGES = 400
 CLASSES = 10
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 Accuracy = Callable[[Cell], float]
 
 E2MC = {
@@ -144,7 +149,7 @@ def all_cells(settings: Experiment) -> list[Cell]:
 
 
 def write_everything(results: Path, settings: Experiment) -> None:
-    """All results but the figures: evaluations, records of trainings, tables, tests, pages."""
+    """All results: evaluations, records of trainings, tables, tests, pages; figures are a pixel."""
     write_results(results, all_cells(settings))
     metrics = results / layout.METRICS.format(
         base="swav-60", criterion="e2mc", trial=1, protocol="linear-1"
@@ -160,6 +165,12 @@ def write_everything(results: Path, settings: Experiment) -> None:
         write_table(settings, results, table, *(results / path for path in paths))
     write_statistics(settings, results)
     write_text(results / layout.SUMMARY, summary(settings, results))
+    for name in needs.figures(settings):
+        for suffix in needs.FIGURE_FORMATS:
+            file = results / layout.FIGURE.format(figure=name, format=suffix)
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(PIXEL)
+    write_front_page(settings, results, results / layout.FRONT_PAGE)
     for page in needs.pages(settings):
         write_page(settings, results, page, results / layout.PAGE.format(page=page))
 

@@ -13,7 +13,8 @@ def test_what_was_found_line_by_line(settings: Experiment, tmp_path: Path) -> No
     every = f"1 %: {share}; 10 %: {share}; 100 %: {share}"
     none = "; ".join(f"{percent} %: not evaluated" for percent in (1, 10, 100))
     assert summary(settings, tmp_path).splitlines() == [
-        f"synthetic: tables in {tmp_path}/tables, figures in {tmp_path}/figures",
+        f"synthetic: open {tmp_path}/index.html; tables in {tmp_path}/tables, figures in "
+        f"{tmp_path}/figures",
         "E2MC minus continued training, top-1 points (mean +- standard error over trials):",
         f"  VICReg-60     {every}",
         f"  SwAV-60       {every}",

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 from scipy import stats
 
-from e2mc.statistics import compare_trials, mean_and_standard_error
+from e2mc.statistics import compare_trials, mean_and_standard_error, trial_interval
 
 
 def test_mean_and_standard_error_equal_scipy():
@@ -19,6 +19,21 @@ def test_mean_and_standard_error_equal_scipy():
 def test_one_trial_has_no_standard_error():
     assert mean_and_standard_error([3]).mean == 3
     assert math.isnan(mean_and_standard_error([3]).standard_error)
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_interval_of_a_mean_equals_scipys_t_interval(confidence):
+    values = [0.3, -0.2, 1.1]
+    found = mean_and_standard_error(values)
+    interval = trial_interval(*found, confidence=confidence)
+    reference = stats.ttest_1samp(values, 0).confidence_interval(confidence)
+    assert interval == pytest.approx(tuple(reference))
+
+
+def test_one_trial_has_no_interval_and_a_confidence_is_a_probability():
+    assert all(math.isnan(end) for end in trial_interval(1.0, math.nan, 1))
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        trial_interval(1.0, 0.1, 3, confidence=95)
 
 
 @pytest.mark.parametrize("trials", [2, 3, 5, 9])

@@ -93,6 +93,7 @@ def test_the_root_snakefile_plans_the_whole_paper() -> None:
     assert jobs["scratch"] == jobs["import_checkpoint"] == 3
     assert jobs["table"] == 7
     assert jobs["figure"] == 5
+    assert jobs["index"] == 1
     # two bases, continued and e2mc
     assert jobs["trajectory"] == 2 * 2
     assert jobs["snapshots"] == 2 * 2
@@ -167,7 +168,10 @@ def test_nothing_is_to_be_done_twice(done: Path) -> None:
 def test_a_deleted_table_reruns_only_its_own_rule(done: Path) -> None:
     (done / "results/demo/tables/table3.csv").unlink()
     jobs = planned(done, "all")
-    assert {name: count for name, count in jobs.items() if name != "all"} == {"table": 1}
+    assert {name: count for name, count in jobs.items() if name != "all"} == {
+        "table": 1,
+        "index": 1,
+    }
 
 
 @pytest.mark.parametrize(
