@@ -21,6 +21,7 @@ def small_experiment() -> dict[str, object]:
     base = content["bases"]["swav-30"]
     content["bases"] = {"swav-30": {**base, "criteria": ["continued", "e2mc"]}}
     content["tables"] = {"table3": "swav-30", "table_d1": "swav-30"}
+    content["figures"] = {"figure4": {"bases": ["swav-30"], "epochs": 3, "every": 3}}
     swav = content["methods"]["swav"]
     swav["scratch"]["epochs"] = 2
     swav["continued"]["epochs"] = 2
