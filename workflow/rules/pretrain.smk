@@ -26,8 +26,6 @@ rule pretrain:
 # With snapshots for Figure 4, beyond the model's last epoch if need be. Command and parameters are
 # the same, so that a model is not made again when the figure is given up.
 use rule pretrain as trajectory with:
-    wildcard_constraints:
-        **trajectories(),
     output:
         model=path(layout.MODEL),
         history=path(layout.HISTORY),
@@ -35,6 +33,8 @@ use rule pretrain as trajectory with:
         snapshots=[path(file) for file in needs.snapshot_files(experiment)],
     log:
         log_of("trajectory", layout.JOB),
+    wildcard_constraints:
+        **trajectories(),
     message:
         "Continuing {wildcards.base} with snapshots: {wildcards.criterion}, trial {wildcards.trial}"
 
