@@ -17,10 +17,10 @@ from e2mc.plan.jobs import EXTRACTIONS, jobs
 shell.prefix(f"PATH=$PATH:{shlex.quote(str(Path(sys.executable).parent))}; ")
 
 try:
-    experiment = parse_experiment(config, "the configuration")
+    experiment = parse_experiment(config, "the configuration", workflow.configfiles)
     head.recheck(experiment, workflow, logger.warning)
 except E2MCError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(str(error))  # a WorkflowError would name this file and line, not the configuration's
 
 RESULTS = str(layout.results(experiment.name))
 CONFIG = f"{RESULTS}/{layout.EXPERIMENT}"
