@@ -155,9 +155,16 @@ def changed(record: Path) -> list[str]:
 
 
 def sha256(path: Path | str) -> str:
-    """Hexadecimal sha256 of a file, read in blocks."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Hexadecimal sha256 of a file, read in blocks.
+
+    Raises:
+        E2MCError: it cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise E2MCError(f"cannot read {path}: {error.strerror}") from error
 
 
 def digest(content: Any) -> str:

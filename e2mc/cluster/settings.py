@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from e2mc.config.protocols import PROTOCOLS
-from e2mc.config.strict import Strict, overlay, read_mapping, validated
+from e2mc.config.strict import Strict, overlay, validated
+from e2mc.config.yaml_file import read_mapping
 from e2mc.errors import E2MCError
 
 CLUSTER_SETTINGS = Path("slurm/cluster.yaml")

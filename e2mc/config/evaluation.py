@@ -6,6 +6,7 @@ from pydantic import Field
 
 from e2mc.config.fits import FewPercent, LinearFit, Percent
 from e2mc.config.methods import FineTunings, LinearFits, Optimizer
+from e2mc.config.ranges import Count, Deviations, Distinct, Positive, Some
 from e2mc.config.strict import Strict
 
 Protocol = Literal[
@@ -19,7 +20,7 @@ class Linear(LinearFits):
     views: int = Field(10, ge=1)
     """Cached augmented views per training image. As many as epochs is the paper's online
     protocol exactly; with fewer, epoch e uses view e modulo their number."""
-    percents: tuple[Percent, ...] = (1, 10, 100)
+    percents: Annotated[tuple[Percent, ...], Some, Distinct] = (1, 10, 100)
     """Shares of the labels."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Matrix products of the probe; `bfloat16` keeps float32 weights, momentum and softmax, and is
@@ -29,7 +30,7 @@ class Linear(LinearFits):
 class SemiSupervised(FineTunings):
     """Semi-supervised evaluation at 1 and 10 % (paper 5.2, B.2.2); none for SimSiam."""
 
-    percents: tuple[FewPercent, ...] = (1, 10)
+    percents: Annotated[tuple[FewPercent, ...], Some, Distinct] = (1, 10)
     """Shares of the labels."""
     batch_norm: Literal["train", "synchronised"] = "synchronised"
     """`synchronised` over processes (e2mc) or per process (official VICReg)."""
@@ -60,7 +61,7 @@ class INat18(Strict):
 class VOC07(Strict):
     """One-versus-rest linear SVMs (VISSL's protocol; paper 5.3, B.2.4)."""
 
-    costs: tuple[float, ...] = (
+    costs: Annotated[tuple[Positive, ...], Some, Distinct] = (
         *(1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3),
         *(1.0, 2.0, 5.0, 10.0, 15.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0),
     )
@@ -76,20 +77,20 @@ class VOC07(Strict):
 class Neighbours(Strict):
     """k-nearest neighbours, and the distances of Figure 3."""
 
-    neighbours: tuple[int, ...] = (20, 200)
+    neighbours: Annotated[tuple[Count, ...], Some, Distinct] = (20, 200)
     """k."""
     temperature: float = Field(0.07, gt=0)
     """Temperature of the cosine-weighted vote (DINO, Wu et al. 2018)."""
-    distance_ranks: tuple[int, ...] = (1, 100)
+    distance_ranks: Annotated[tuple[Count, ...], Some, Distinct] = (1, 100)
     """Ranks of the neighbours whose distances Figure 3 shows."""
 
 
 class FewShot(Strict):
     """Few labelled images per class of a folder tree, for every tree of `data.transfer`."""
 
-    classifiers: tuple[Literal["linear", "knn"], ...] = ("linear", "knn")
+    classifiers: Annotated[tuple[Literal["linear", "knn"], ...], Some, Distinct] = ("linear", "knn")
     """`linear`: logistic regression; `knn`: the vote of `knn`, of as many neighbours as shots."""
-    shots: tuple[Annotated[int, Field(ge=1)], ...] = (1, 5, 10)
+    shots: Annotated[tuple[Count, ...], Some, Distinct] = (1, 5, 10)
     """Labelled images per class."""
     draws: int = Field(5, ge=1)
     """Random choices of the labelled images that an accuracy is averaged over."""
@@ -116,7 +117,7 @@ class Evaluation(Strict):
     """Nearest neighbours."""
     few_shot: FewShot = FewShot()
     """Transfer to folders of class folders, with few labels."""
-    normalization_std: tuple[float, float, float] = (0.228, 0.224, 0.225)
+    normalization_std: Deviations = (0.228, 0.224, 0.225)
     """Input normalisation of every evaluation (e2mc `eval_linear.py`: SwAV's 0.228) but VOC07."""
     pipeline: Literal["pillow", "fast"] = "pillow"
     """Who resizes the images that features are taken from: `pillow`, as in all official code, or

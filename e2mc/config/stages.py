@@ -55,10 +55,14 @@ def data_settings(experiment: Experiment, dataset: str) -> ImageNetSettings | Pa
 
 
 def criterion_of(experiment: Experiment, base: str, criterion: str) -> Criterion | None:
-    """The criterion by name; grid cells of Table D.2 are named ``grid-<beta>-<gamma>``."""
+    """The criterion by name; grid cells of Table D.2 are named ``grid-<beta>-<gamma>``.
+
+    Raises:
+        E2MCError: there is no such base, or it has no such criterion.
+    """
+    method = experiment.recipe(base).method
     if criterion in UNTRAINED:
         return None
-    method = experiment.bases[base].method
     ablation = experiment.tables.table_d2
     if criterion.startswith("grid-") and ablation is not None:
         beta, gamma = (float(part) for part in criterion.split("-")[1:])
@@ -68,6 +72,11 @@ def criterion_of(experiment: Experiment, base: str, criterion: str) -> Criterion
                 "entropy_weight": beta * ablation.unit[0],
                 "covariance_weight": gamma * ablation.unit[1],
             }
+        )
+    if method not in experiment.criteria.get(criterion, {}):
+        known = [name for name, methods in experiment.criteria.items() if method in methods]
+        raise E2MCError(
+            f"no criterion '{criterion}' for {method}; criteria: {', '.join(['continued', *known])}"
         )
     return experiment.criteria[criterion][method]
 
@@ -253,7 +262,7 @@ def knn_settings(experiment: Experiment, base: str) -> KNNSettings:
 
 def space_of(experiment: Experiment, base: str) -> Any:
     """The compact space of a base's E2MC criterion, None without such a criterion."""
-    added = experiment.criteria.get("e2mc", {}).get(experiment.bases[base].method)
+    added = experiment.criteria.get("e2mc", {}).get(experiment.recipe(base).method)
     return getattr(added, "space", None)
 
 

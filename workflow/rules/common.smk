@@ -18,10 +18,10 @@ from e2mc.reporting.names import FIGURES
 shell.prefix(f"PATH=$PATH:{shlex.quote(str(Path(sys.executable).parent))}; ")
 
 try:
-    experiment = parse_experiment(config, "the configuration")
+    experiment = parse_experiment(config, "the configuration", workflow.configfiles)
     head.recheck(experiment, workflow, logger.warning)
 except E2MCError as error:
-    raise WorkflowError(str(error)) from None
+    sys.exit(str(error))  # a WorkflowError would name this file and line, not the configuration's
 
 RESULTS = str(layout.results(experiment.name))
 CONFIG = f"{RESULTS}/{layout.EXPERIMENT}"
