@@ -96,7 +96,7 @@ class ExtractSettings(Strict):
     images: Images
     datasets: dict[str, DataSetSettings]
     normalization_std: tuple[float, float, float]
-    pipeline: Literal["pillow", "tensor"]
+    pipeline: Literal["pillow", "fast", "tensor"]
     flip_probability: float
     batch_size: int
     embedding_samples: int
@@ -130,6 +130,8 @@ class FineTuneSettings(Strict):
     optimizer: Optimizer
     data: ImageNetSettings
     views: Views
+    pipeline: Literal["pillow", "fast", "tensor"]
+    """Of the test images; `views` has that of the training images."""
     normalization_std: tuple[float, float, float]
     batch_size: int
     workers: int = Field(exclude=True)

@@ -6,7 +6,7 @@ stage, so a changed key reruns exactly the stages that can see it.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from e2mc.config.criteria import Criterion
 from e2mc.config.experiment import UNTRAINED, Data, Experiment
@@ -155,13 +155,18 @@ def extract_settings(
             for name in datasets
         },
         normalization_std=evaluation.normalization_std,
-        pipeline=recipe.views.pipeline,
+        pipeline=_evaluation_pipeline(experiment, base),
         flip_probability=recipe.views.flip_probability,
         batch_size=evaluation.batch_size,
         embedding_samples=evaluation.embedding_samples,
         workers=experiment.data.workers,
         seed=seed_of(experiment, trial),
     )
+
+
+def _evaluation_pipeline(experiment: Experiment, base: str) -> Literal["pillow", "fast", "tensor"]:
+    in_memory = experiment.recipe(base).views.pipeline == "tensor"
+    return "tensor" if in_memory else experiment.evaluation.pipeline
 
 
 def linear_settings(experiment: Experiment, base: str, trial: int) -> LinearSettings:
@@ -197,6 +202,7 @@ def semisup_settings(experiment: Experiment, base: str, trial: int) -> FineTuneS
         optimizer=evaluation.semisup.optimizer,
         data=_imagenet(experiment),
         views=recipe.views,
+        pipeline=_evaluation_pipeline(experiment, base),
         normalization_std=evaluation.normalization_std,
         batch_size=evaluation.batch_size,
         workers=experiment.data.workers,

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ from torch import Tensor, nn
 
 from e2mc.config.protocols import IMAGENET
 from e2mc.config.settings import KIND_VALUES, ExtractSettings, Kind
-from e2mc.data.evaluation_views import Crop, evaluation_batches
+from e2mc.data.evaluation_views import (
+    Crop,
+    View,
+    consecutive,
+    evaluation_batches,
+    evaluation_views,
+)
 from e2mc.data.image_set import LabelledImages, Split, open_images
 from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import discard_other_index, write_index
@@ -138,15 +145,18 @@ def _write_shards(
     folders, bounds = job.folders(output), job.bounds()
     for folder in folders.values():
         discard_other_index(folder / layout.INDEX_FILE, job.source)
-    for number in range(place.rank, len(bounds), place.world_size):
-        paths = {kind: shard_path(folder, number) for kind, folder in folders.items()}
-        if all(receipt(path, job.source) for path in paths.values()):
-            continue
+    missing = [
+        number
+        for number in range(place.rank, len(bounds), place.world_size)
+        if not all(receipt(shard_path(folder, number), job.source) for folder in folders.values())
+    ]
+    views = _views(settings, job, [bounds[number] for number in missing], place.device)
+    for number in missing:
         began = time.perf_counter()
-        features = _features(settings, job, backbone, bounds[number], place.device)
+        features = _features(job, backbone, bounds[number], views)
         seconds = time.perf_counter() - began
-        for kind, path in paths.items():
-            write_shard(path, features[kind], job.source, seconds)
+        for kind, folder in folders.items():
+            write_shard(shard_path(folder, number), features[kind], job.source, seconds)
         print(f"{job.name}: {bounds[number][1]} of {len(job.images)} images", flush=True)
 
 
@@ -189,28 +199,23 @@ def _write_indices(
 
 @torch.inference_mode()
 def _features(
-    settings: ExtractSettings,
-    job: _Job,
-    backbone: nn.Module,
-    bounds: tuple[int, int],
-    device: torch.device,
+    job: _Job, backbone: nn.Module, bounds: tuple[int, int], views: Iterator[Tensor]
 ) -> dict[Kind, NDArray[np.float16]]:
     """(crops, samples, dim) of every kind: one pass of the network serves all kinds."""
     assert isinstance(backbone, Trunk)
-    shape = (len(job.crops), bounds[1] - bounds[0])
-    features = {kind: np.empty((*shape, dim), np.float16) for kind, dim in job.dims.items()}
-    for at, crop in enumerate(job.crops):
-        done = 0
-        for images in _batches(settings, job.images, crop, at, bounds, device):
+    count, crops = bounds[1] - bounds[0], len(job.crops)
+    features = {kind: np.empty((crops, count, dim), np.float16) for kind, dim in job.dims.items()}
+    done = 0
+    while done < count:
+        for at, images in enumerate(islice(views, crops)):
             maps = backbone.feature_map(images.contiguous(memory_format=torch.channels_last))
             for kind, rows in features.items():
                 pooled = backbone.pool(maps) if kind == "pooled" else quarter_pool(maps).flatten(1)
                 rows[at, done : done + len(images)] = pooled.to(torch.float16).cpu().numpy()
-            done += len(images)
-        for rows in features.values():
-            _require_finite(
-                rows[at], job.images, bounds[0], f"{job.name}: the features of {{}} are"
-            )
+        done += len(images)
+    for rows in features.values():
+        for seen in rows:
+            _require_finite(seen, job.images, bounds[0], f"{job.name}: the features of {{}} are")
     return features
 
 
@@ -227,27 +232,21 @@ def _require_finite(
         )
 
 
-def _batches(
-    settings: ExtractSettings,
-    images: LabelledImages,
-    crop: Crop,
-    view: int,
-    bounds: tuple[int, int],
-    device: torch.device,
+def _views(
+    settings: ExtractSettings, job: _Job, shards: list[tuple[int, int]], device: torch.device
 ) -> Iterator[Tensor]:
-    return evaluation_batches(
-        images,
+    """All crops of the images of these shards, from one loader; no batch is of two shards."""
+    batches = [batch for bounds in shards for batch in consecutive(*bounds, settings.batch_size)]
+    return evaluation_views(
+        job.images,
         settings.images,
-        crop,
+        [View(crop, at) for at, crop in enumerate(job.crops)],
         settings.normalization_std,
         settings.pipeline,
-        settings.batch_size,
+        batches,
         seed=settings.seed,
-        view=view,
         flip_probability=settings.flip_probability,
         workers=settings.workers,
-        first=bounds[0],
-        last=bounds[1],
         device=device,
     )
 
@@ -260,9 +259,19 @@ def _write_embeddings(
     path: Path,
     device: torch.device,
 ) -> None:
-    bounds = (0, min(settings.embedding_samples, len(images)))
+    centres = evaluation_batches(
+        images,
+        settings.images,
+        "center",
+        settings.normalization_std,
+        settings.pipeline,
+        settings.batch_size,
+        workers=settings.workers,
+        last=min(settings.embedding_samples, len(images)),
+        device=device,
+    )
     parts = []
-    for batch in _batches(settings, images, "center", 0, bounds, device):
+    for batch in centres:
         features = network["backbone"](batch.contiguous(memory_format=torch.channels_last))
         parts.append(network["projector"](features).to(torch.float16).cpu().numpy())
     embeddings = np.concatenate(parts)

@@ -204,7 +204,7 @@ def _classify(
         settings.images,
         "center",
         settings.normalization_std,
-        settings.views.pipeline,
+        settings.pipeline,
         settings.batch_size,
         workers=settings.workers,
         first=at,

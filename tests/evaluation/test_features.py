@@ -194,7 +194,7 @@ def test_an_interrupted_extraction_goes_on_at_the_missing_shards(
     made, original = [], extraction._features
 
     def fails_at_the_third(*arguments):
-        made.append(arguments[3])
+        made.append(arguments[2])
         if len(made) == 3:
             raise KeyboardInterrupt
         return original(*arguments)
@@ -210,7 +210,7 @@ def test_an_interrupted_extraction_goes_on_at_the_missing_shards(
     made.clear()
 
     def counted(*arguments):
-        made.append((arguments[1].name, arguments[3]))
+        made.append((arguments[0].name, arguments[2]))
         return original(*arguments)
 
     monkeypatch.setattr(extraction, "_features", counted)

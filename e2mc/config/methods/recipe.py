@@ -60,8 +60,11 @@ class Views(Strict):
     """Probability of solarisation, per full view (one value serves all)."""
     normalization_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     """Standard deviations of the input normalisation; SwAV's official code uses 0.228 for red."""
-    pipeline: Literal["pillow", "tensor"] = "pillow"
-    """`pillow`: image by image as the official code; `tensor`: whole batches on the device."""
+    pipeline: Literal["pillow", "fast", "device", "tensor"] = "pillow"
+    """Who makes the views, of the same random decisions. `pillow`: image by image as the official
+    code; `fast`: the same with torch and OpenCV (`pip install "e2mc[fast]"`); `device`: workers
+    cut the crops, the device does the rest; `tensor`: all on the device, for images of one small
+    size. What each costs and how far it is from `pillow`: docs/views.md."""
 
 
 class Optimizer(Strict):
