@@ -70,9 +70,15 @@ def _models(verb: Add) -> None:
 
 def _evaluations(verb: Add) -> None:
     """Protocols on cached features have one interface; nearest neighbours need embeddings too."""
-    verb("semisup", verbs.semisup, "config", "base", "trial", "model", "output", "state")
     for protocol in PROTOCOLS:
-        if protocol.cached and protocol.stage != "knn":
+        if not protocol.cached:
+            verb(
+                protocol.stage.replace("_", "-"),
+                partial(verbs.evaluate_model, protocol.stage),
+                *("config", "base", "trial", "model", "output", "state"),
+                about=protocol.summary,
+            )
+        elif protocol.stage != "knn":
             base = "base" if protocol.by_method else "any-base"
             probing = verb(
                 protocol.stage.replace("_", "-"),

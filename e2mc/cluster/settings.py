@@ -19,7 +19,7 @@ SITE_VARIABLE = "E2MC_CLUSTER"
 SITE_FILE = Path("~/.config/e2mc/cluster.yaml")
 """The site's own file where the variable is not set."""
 
-ONE_PROCESS = ("import_checkpoint", *(one.stage for one in PROTOCOLS if one.cached))
+ONE_PROCESS = ("import_checkpoint", *(one.stage for one in PROTOCOLS if not one.distributed))
 """Rules whose work is not divided among processes."""
 
 

@@ -1,21 +1,29 @@
 # Every protocol that needs nothing but cached features; each says in its record what it is.
 for protocol in PROTOCOLS:
-    if protocol.cached and protocol.stage != "knn":
+    if (
+        protocol.cached
+        and protocol.stage != "knn"
+        and protocol.folders(experiment, "{dataset}")
+    ):
         dataset = protocol.dataset or "{dataset}"
 
         rule:
             name:
                 protocol.stage
             input:
-                train=index_of(dataset, "train"),
-                test=index_of(dataset, "test"),
+                train=cached(dataset, "train"),
+                test=cached(dataset, "test"),
             output:
                 **results_of(protocol),
             log:
                 log_of(protocol.stage, job_of(protocol)),
             conda:
                 "../../envs/e2mc.yaml"
+            priority: 1
+            resources:
+                features=1,
             params:
+                index=layout.INDEX_FILE,
                 verb=protocol.stage.replace("_", "-"),
                 config=CONFIG,
                 settings=protocol_parameters(protocol.stage),
@@ -24,36 +32,44 @@ for protocol in PROTOCOLS:
                 f"{protocol.title}: {{wildcards.base}}, {{wildcards.criterion}}, trial {{wildcards.trial}}"
             shell:
                 "e2mc {params.verb} --config {params.config} --base {wildcards.base}"
-                " --trial {wildcards.trial} --train {input.train} --test {input.test}"
+                " --trial {wildcards.trial} --train {input.train}/{params.index} --test {input.test}/{params.index}"
                 " --output {params.folder} > {log} 2>&1"
 
 
-rule semisup:
-    input:
-        model=model_of,
-        data=prepared_data,
-    output:
-        **results_of(SEMISUP),
-    log:
-        log_of("semisup", layout.JOB),
-    conda:
-        "../../envs/e2mc.yaml"
-    params:
-        config=CONFIG,
-        settings=semisup_parameters,
-        folder=path(layout.EVALUATION),
-        state=path(layout.STATE.replace("{stage}", "semisup")),
-    message:
-        "Semi-supervised: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"
-    shell:
-        "e2mc semisup --config {params.config} --base {wildcards.base} --trial {wildcards.trial}"
-        " --model {input.model} --output {params.folder} --state {params.state} > {log} 2>&1"
+# Every protocol that trains on the images themselves: resumable, and nothing is cached.
+for protocol in PROTOCOLS:
+    if not protocol.cached and protocol.folders(experiment):
+
+        rule:
+            name:
+                protocol.stage
+            input:
+                model=model_of,
+                data=prepared_data,
+            output:
+                **results_of(protocol),
+            log:
+                log_of(protocol.stage, layout.JOB),
+            conda:
+                "../../envs/e2mc.yaml"
+            params:
+                verb=protocol.stage.replace("_", "-"),
+                config=CONFIG,
+                settings=protocol_parameters(protocol.stage),
+                folder=path(layout.EVALUATION),
+                state=path(layout.STATE.replace("{stage}", protocol.stage)),
+            message:
+                f"{protocol.title}: {{wildcards.base}}, {{wildcards.criterion}}, trial {{wildcards.trial}}"
+            shell:
+                "e2mc {params.verb} --config {params.config} --base {wildcards.base}"
+                " --trial {wildcards.trial} --model {input.model} --output {params.folder}"
+                " --state {params.state} > {log} 2>&1"
 
 
 rule knn:
     input:
-        train=index_of("imagenet", "train"),
-        test=index_of("imagenet", "test"),
+        train=cached("imagenet", "train"),
+        test=cached("imagenet", "test"),
         embeddings=path(layout.EMBEDDINGS),
     output:
         metrics=path(layout.METRICS.replace("{protocol}", "knn")),
@@ -63,13 +79,17 @@ rule knn:
         log_of("knn", layout.JOB),
     conda:
         "../../envs/e2mc.yaml"
+    priority: 1
+    resources:
+        features=1,
     params:
+        index=layout.INDEX_FILE,
         config=CONFIG,
         settings=knn_parameters,
         folder=path(f"{layout.EVALUATION}/knn"),
     message:
         "Nearest neighbours: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"
     shell:
-        "e2mc knn --config {params.config} --base {wildcards.base} --train {input.train}"
-        " --test {input.test} --embeddings {input.embeddings} --output {params.folder}"
+        "e2mc knn --config {params.config} --base {wildcards.base} --train {input.train}/{params.index}"
+        " --test {input.test}/{params.index} --embeddings {input.embeddings} --output {params.folder}"
         " > {log} 2>&1"

@@ -54,11 +54,5 @@ def protocol_parameters(stage):
     return parameters
 
 
-def semisup_parameters(wildcards):
-    return stages.semisup_settings(
-        experiment, wildcards.base, int(wildcards.trial)
-    ).model_dump_json()
-
-
 def knn_parameters(wildcards):
     return stages.knn_settings(experiment, wildcards.base).model_dump_json()
