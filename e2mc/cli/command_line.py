@@ -10,7 +10,7 @@ from pathlib import Path
 
 from e2mc.cli import library, verbs
 from e2mc.cli.verbs import Run
-from e2mc.config.protocols import DATASETS, LINEAR, PROTOCOLS
+from e2mc.config.protocols import DATASETS, LINEAR, PROTOCOLS, SNAPSHOTS
 from e2mc.errors import E2MCError
 from e2mc.lock import heartbeat
 from e2mc.plan import layout
@@ -71,11 +71,17 @@ def _models(verb: Add) -> None:
 
 def _evaluations(verb: Add) -> None:
     """Protocols on cached features have one interface; nearest neighbours need embeddings too."""
-    verb("semisup", verbs.semisup, "config", "base", "trial", "model", "output", "state")
     probing = verb("snapshots", verbs.snapshots, "config", "base", "trial", "output", "state")
     probing.add_argument("--models", type=Path, nargs="+", required=True, help="one per epoch")
     for protocol in PROTOCOLS:
-        if protocol.cached and protocol.stage != "knn":
+        if not protocol.cached and protocol != SNAPSHOTS:
+            verb(
+                protocol.stage.replace("_", "-"),
+                partial(verbs.evaluate_model, protocol.stage),
+                *("config", "base", "trial", "model", "output", "state"),
+                about=protocol.summary,
+            )
+        elif protocol.cached and protocol.stage != "knn":
             base = "base" if protocol.by_method else "any-base"
             probing = verb(
                 protocol.stage.replace("_", "-"),

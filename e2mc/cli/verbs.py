@@ -105,12 +105,12 @@ def evaluate(stage: str, arguments: Arguments) -> None:
     run(settings, arguments.train, arguments.test, arguments.output)
 
 
-def semisup(arguments: Arguments) -> None:
-    """Fine-tune on 1 and 10 per cent of the labels."""
-    from e2mc.evaluation.semisup import semisup as fine_tune
-
-    settings = stages.semisup_settings(_experiment(arguments), arguments.base, arguments.trial)
-    fine_tune(settings, arguments.model, arguments.output, arguments.state)
+def evaluate_model(stage: str, arguments: Arguments) -> None:
+    """A protocol on a model itself, which goes on where it was killed."""
+    experiment = _experiment(arguments)
+    settings = stages.protocol_settings(experiment, stage, arguments.base, arguments.trial)
+    run = resolve_name(f"e2mc.evaluation.{stage}:{stage}")
+    run(settings, arguments.model, arguments.output, arguments.state)
 
 
 def snapshots(arguments: Arguments) -> None:

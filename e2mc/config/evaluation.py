@@ -1,8 +1,9 @@
 """Evaluation protocols with the paper's constants (Appendix B.2)."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from e2mc.config.fits import FewPercent, LinearFit, Percent
 from e2mc.config.methods import FineTunings, LinearFits, Optimizer
@@ -14,17 +15,38 @@ Protocol = Literal[
 ]
 
 
+def _of_every_share(views: Any) -> Any:
+    """One number is that of all shares."""
+    return views if isinstance(views, Mapping) else dict.fromkeys(get_args(Percent), views)
+
+
 class Linear(LinearFits):
     """Linear evaluation at 1, 10 and 100 % of the labels (paper 5.1, B.2.1)."""
 
-    views: int = Field(10, ge=1)
-    """Cached augmented views per training image. As many as epochs is the paper's online
-    protocol exactly; with fewer, epoch e uses view e modulo their number."""
+    views: Annotated[
+        dict[Percent, Count],
+        BeforeValidator(_of_every_share, json_schema_input_type=Count | dict[Percent, Count]),
+    ] = {1: 100, 10: 100, 100: 10}
+    """Augmented views per training image, by share of the labels; one number is that of all. As
+    many as epochs is the paper's protocol: a fresh view in every epoch, made when it is needed and
+    never stored. Fewer are cached on disk, and epoch e uses view e modulo their number."""
     percents: Annotated[tuple[Percent, ...], Some, Distinct] = (1, 10, 100)
     """Shares of the labels."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Matrix products of the probe; `bfloat16` keeps float32 weights, momentum and softmax, and is
     faster on processors with such instructions (benchmarks/linear.py)."""
+
+    @model_validator(mode="after")
+    def _no_view_is_made_in_vain(self) -> "Linear":
+        for method in LinearFits.model_fields:
+            for percent, fit in getattr(self, method).items():
+                if self.views[percent] > fit.epochs:
+                    raise ValueError(
+                        f"views.{percent}: {self.views[percent]} views, but {method}.{percent} has "
+                        f"{fit.epochs} epochs and uses one view in each; set views.{percent} to "
+                        f"{fit.epochs} or less"
+                    )
+        return self
 
 
 class SemiSupervised(FineTunings):
@@ -125,5 +147,11 @@ class Evaluation(Strict):
     are `tensor`, these are too. Measured in docs/views.md."""
     batch_size: int = Field(256, ge=1)
     """Images per forward pass of the extraction."""
+    precision: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Forward passes of frozen networks; half precision is autocast's. What it changes is measured
+    in docs/protocols.md."""
+    keep_features: bool = False
+    """Keep cached features when all evaluations of a model are done, for protocols to come. Else
+    they are deleted then, and extracted again if a changed key asks for them."""
     embedding_samples: int = Field(50_000, ge=2)
     """Test images whose embeddings are kept for Figures 2, 3 and D.1: all of ImageNet's."""

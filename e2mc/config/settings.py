@@ -98,26 +98,43 @@ class DataSetSettings(Strict):
     """Instead of that of all evaluations."""
 
 
-class ExtractSettings(Strict):
-    """Feature extraction of one model on one or several data sets."""
+class FrozenSettings(Strict):
+    """Forward passes of one model's trunk on random views and fixed crops."""
 
-    recipe: PlainRecipe
     backbone: Backbone
     images: Images
-    datasets: dict[str, DataSetSettings]
     normalization_std: tuple[float, float, float]
     pipeline: Literal["pillow", "fast", "tensor"]
+    precision: Literal["float32", "float16", "bfloat16"]
     flip_probability: float
     batch_size: int
-    embedding_samples: int
     workers: int = Field(exclude=True)
     seed: int
 
 
-class LinearSettings(Strict):
-    """Linear probes on one model's cached ImageNet features, all shares of the labels."""
+class ExtractSettings(FrozenSettings):
+    """Feature extraction of one model on one or several data sets."""
+
+    recipe: PlainRecipe
+    datasets: dict[str, DataSetSettings]
+    embedding_samples: int
+
+
+class LinearOnlineSettings(FrozenSettings):
+    """Linear probes that see a fresh view of their ImageNet images in every epoch."""
 
     fits: dict[int, LinearFit]
+    data: ImageNetSettings
+    products: Literal["float32", "bfloat16"]
+    """Precision of the probe, where `precision` is that of the trunk."""
+
+
+class LinearSettings(Strict):
+    """Linear probes on one model's cached ImageNet features."""
+
+    fits: dict[int, LinearFit]
+    views: dict[int, int]
+    """Share of the labels -> cached views that its epochs go over."""
     lists: dict[int, Path]
     precision: Literal["float32", "bfloat16"]
     seed: int

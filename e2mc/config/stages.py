@@ -11,7 +11,17 @@ from typing import Any, Literal
 from e2mc.config.criteria import Criterion
 from e2mc.config.experiment import UNTRAINED, Data, Experiment
 from e2mc.config.methods import Training
-from e2mc.config.protocols import DATASETS, IMAGENET, LINEAR, dataset_of
+from e2mc.config.protocols import (
+    DATASETS,
+    IMAGENET,
+    LINEAR,
+    LINEAR_ONLINE,
+    SEMISUP,
+    SNAPSHOTS,
+    cached_shares,
+    dataset_of,
+    online_shares,
+)
 from e2mc.config.settings import (
     DataSetSettings,
     ExtractSettings,
@@ -19,6 +29,7 @@ from e2mc.config.settings import (
     ImageNetSettings,
     ImportSettings,
     KNNSettings,
+    LinearOnlineSettings,
     LinearSettings,
     ProtocolSettings,
     ReportingSettings,
@@ -164,26 +175,33 @@ def extract_settings(
     experiment: Experiment, base: str, trial: int, datasets: tuple[str, ...]
 ) -> ExtractSettings:
     """Features of one model."""
-    evaluation = experiment.evaluation
-    recipe = experiment.recipe(base)
     return ExtractSettings(
-        recipe=recipe,
-        backbone=experiment.backbone,
-        images=experiment.images,
+        recipe=experiment.recipe(base),
         datasets={
             name: DataSetSettings(
-                data=data_settings(experiment, name), **dataset_of(name).seen(evaluation)._asdict()
+                data=data_settings(experiment, name), **dataset_of(name).seen(experiment)._asdict()
             )
             for name in datasets
         },
-        normalization_std=evaluation.normalization_std,
-        pipeline=_evaluation_pipeline(experiment, base),
-        flip_probability=recipe.views.flip_probability,
-        batch_size=evaluation.batch_size,
-        embedding_samples=evaluation.embedding_samples,
-        workers=experiment.data.workers,
-        seed=seed_of(experiment, trial),
+        embedding_samples=experiment.evaluation.embedding_samples,
+        **_frozen(experiment, base, trial),
     )
+
+
+def _frozen(experiment: Experiment, base: str, trial: int) -> dict[str, Any]:
+    """The fields of `FrozenSettings`."""
+    evaluation = experiment.evaluation
+    return {
+        "backbone": experiment.backbone,
+        "images": experiment.images,
+        "normalization_std": evaluation.normalization_std,
+        "pipeline": _evaluation_pipeline(experiment, base),
+        "precision": evaluation.precision,
+        "flip_probability": experiment.recipe(base).views.flip_probability,
+        "batch_size": evaluation.batch_size,
+        "workers": experiment.data.workers,
+        "seed": seed_of(experiment, trial),
+    }
 
 
 def _evaluation_pipeline(experiment: Experiment, base: str) -> Literal["pillow", "fast", "tensor"]:
@@ -192,21 +210,42 @@ def _evaluation_pipeline(experiment: Experiment, base: str) -> Literal["pillow",
 
 
 def linear_settings(experiment: Experiment, base: str, trial: int) -> LinearSettings:
-    """Linear probes of one model."""
-    linear = experiment.evaluation.linear
-    fits = getattr(linear, experiment.recipe(base).fits_of)
+    """Linear probes of one model on cached views."""
+    linear, shares = experiment.evaluation.linear, cached_shares(experiment)
     return LinearSettings(
-        fits={percent: fits[percent] for percent in linear.percents},
+        fits=_linear_fits(experiment, base, shares),
+        views={percent: linear.views[percent] for percent in shares},
         lists=experiment.data.imagenet.lists,
         precision=linear.precision,
         seed=seed_of(experiment, trial),
     )
 
 
+def linear_online_settings(experiment: Experiment, base: str, trial: int) -> LinearOnlineSettings:
+    """Linear probes of one model on fresh views."""
+    return LinearOnlineSettings(
+        fits=_linear_fits(experiment, base, online_shares(experiment)),
+        data=_imagenet(experiment),
+        products=experiment.evaluation.linear.precision,
+        **_frozen(experiment, base, trial),
+    )
+
+
+def _linear_fits(experiment: Experiment, base: str, shares: tuple[int, ...]) -> dict[int, Any]:
+    fits = getattr(experiment.evaluation.linear, experiment.recipe(base).fits_of)
+    return {percent: fits[percent] for percent in shares}
+
+
 def protocol_settings(experiment: Experiment, stage: str, base: str, trial: int) -> Strict:
-    """A protocol on cached features, by the name of its stage; nearest neighbours have more."""
+    """A protocol by the name of its stage, but for nearest neighbours, which see no trial."""
     if stage == LINEAR.stage:
         return linear_settings(experiment, base, trial)
+    if stage == LINEAR_ONLINE.stage:
+        return linear_online_settings(experiment, base, trial)
+    if stage == SEMISUP.stage:
+        return semisup_settings(experiment, base, trial)
+    if stage == SNAPSHOTS.stage:
+        return snapshot_settings(experiment, base, trial)
     options = getattr(experiment.evaluation, stage)
     return ProtocolSettings(protocol=options, seed=seed_of(experiment, trial))
 

@@ -45,7 +45,8 @@ def results_folder(
         yield Finding(
             "error",
             what,
-            "link results/ to a larger disk, or cache fewer views (evaluation.linear.views)",
+            "link results/ to a larger disk, cache fewer views (evaluation.linear.views), or let "
+            "fewer features lie there at a time (snakemake --resources features=1)",
         )
 
 

@@ -12,8 +12,8 @@ from e2mc.criteria import to_unit_cube
 from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import open_pair
 from e2mc.evaluation.neighbours import knn_top1, neighbour_distances
-from e2mc.evaluation.probe import best_device
 from e2mc.evaluation.results import write_classification
+from e2mc.evaluation.streams import best_device
 from e2mc.files import atomic_write, check
 from e2mc.plan import layout
 from e2mc.provenance import provenance

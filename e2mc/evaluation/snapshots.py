@@ -19,8 +19,9 @@ from e2mc.data.image_set import ImageSet
 from e2mc.data.imagenet import open_imagenet
 from e2mc.data.labels import listed
 from e2mc.errors import E2MCError
-from e2mc.evaluation.probe import Head, best_device, fit_heads
+from e2mc.evaluation.probe import Head, fit_heads
 from e2mc.evaluation.results import write_csv
+from e2mc.evaluation.streams import best_device
 from e2mc.files import digest, read_json, sha256, write_json
 from e2mc.lock import locked
 from e2mc.models.backbone import Trunk, build_backbone

@@ -22,6 +22,8 @@ from e2mc.plan.needs import Cell
 TRAININGS = ("scratch", "pretrain", "trajectory")
 EXTRACTIONS = ("extract_imagenet", "extract_transfer")
 EVALUATIONS = tuple(protocol.stage for protocol in PROTOCOLS)
+FEATURES_AT_ONCE = 4
+"""Sets of cached features that may lie on disk at a time: what one extraction makes is a set."""
 REPORTING = ("significance", "table", "figure", "summary", "index")
 STAGES = (
     "prepare",
@@ -68,7 +70,7 @@ def jobs(experiment: Experiment) -> list[Job]:
     found = [
         *_bases(experiment),
         *(_pretrain(experiment, cell) for cell in cells if cell.criterion != "base"),
-        *(_extraction(experiment, cell) for cell in cells if protocol_of(cell.protocol).cached),
+        *(_extraction(experiment, cell) for cell in cells if _is_cached(experiment, cell)),
         *(_evaluation(experiment, cell) for cell in cells if cell.protocol != EMBEDDINGS),
         *_reporting(experiment),
     ]
@@ -97,6 +99,10 @@ def _pretrain(experiment: Experiment, cell: Cell) -> Job:
     return job._replace(stage="trajectory", outputs=outputs + kept)
 
 
+def _is_cached(experiment: Experiment, cell: Cell) -> bool:
+    return protocol_of(cell.protocol, experiment).cached
+
+
 def _extraction(experiment: Experiment, cell: Cell) -> Job:
     """All transfer data sets are seen in one pass over the models, ImageNet in another."""
     dataset = dataset_of_result(cell.protocol)
@@ -105,14 +111,14 @@ def _extraction(experiment: Experiment, cell: Cell) -> Job:
     splits = [(name, split) for name in datasets for split in ("train", "test")]
     outputs, records = (
         tuple(pattern.format(dataset=name, split=split, **cell._asdict()) for name, split in splits)
-        for pattern in (layout.INDEX, layout.COST)
+        for pattern in (layout.CACHED, layout.COST)
     )
     return _on_model(dataset.extraction, cell, outputs, records)
 
 
 def _evaluation(experiment: Experiment, cell: Cell) -> Job:
-    """All shares of the labels are one job."""
-    protocol = protocol_of(cell.protocol)
+    """All results of a protocol, such as its shares of the labels, are one job."""
+    protocol = protocol_of(cell.protocol, experiment)
     cells = (cell._replace(protocol=name) for name in needs.results_beside(experiment, cell))
     records = tuple(layout.METRICS.format(**one._asdict()) for one in cells)
     kind = dataset_of_result(cell.protocol).name if protocol.dataset is None else ""

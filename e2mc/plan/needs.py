@@ -216,14 +216,14 @@ def statistics_files(experiment: Experiment) -> list[str]:
 
 def linear_protocols(experiment: Experiment) -> tuple[str, ...]:
     """The configured shares of the labels, as protocol names."""
-    return LINEAR.folders(experiment.evaluation)
+    return tuple(f"{LINEAR.stage}-{percent}" for percent in experiment.evaluation.linear.percents)
 
 
 def semisup_protocols(experiment: Experiment, base: Base) -> tuple[str, ...]:
     """The same for fine-tuning, none for methods without such a protocol."""
     if not RECIPES[base.method].semisup:
         return ()
-    return SEMISUP.folders(experiment.evaluation)
+    return SEMISUP.folders(experiment)
 
 
 def transfer_protocols(experiment: Experiment) -> tuple[str, ...]:
@@ -235,7 +235,7 @@ def transfer_protocols(experiment: Experiment) -> tuple[str, ...]:
 def results_beside(experiment: Experiment, cell: Cell) -> tuple[str, ...]:
     """Every result of the job that makes this one, itself included."""
     dataset = dataset_of_result(cell.protocol).name
-    return protocol_of(cell.protocol).folders(experiment.evaluation, dataset)
+    return protocol_of(cell.protocol, experiment).folders(experiment, dataset)
 
 
 def _files(cells: Iterable[Cell], patterns: Iterable[str]) -> list[str]:
@@ -294,7 +294,7 @@ def _few_shot(experiment: Experiment, base: str) -> list[Cell]:
         for criterion in _principal(experiment, base)
         if criterion != "continued"
         for dataset in experiment.data.transfer
-        for protocol in FEW_SHOT.folders(experiment.evaluation, dataset)
+        for protocol in FEW_SHOT.folders(experiment, dataset)
         for trial in range(experiment.trials)
     ]
 

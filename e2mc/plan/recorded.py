@@ -199,9 +199,7 @@ def _extracted(experiment: Experiment, cell: Cell) -> tuple[str, ...]:
 
 
 def _protocol(experiment: Experiment, cell: Cell) -> Strict:
-    stage = protocol_of(cell.protocol).stage
-    if stage == "semisup":
-        return stages.semisup_settings(experiment, cell.base, cell.trial)
+    stage = protocol_of(cell.protocol, experiment).stage
     if stage == "knn":
         return stages.knn_settings(experiment, cell.base)
     return stages.protocol_settings(experiment, stage, cell.base, cell.trial)

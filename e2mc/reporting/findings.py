@@ -7,8 +7,9 @@ from typing import NamedTuple, TypeVar
 import pandas as pd
 
 from e2mc.config import Experiment
+from e2mc.config.protocols import cached_shares, online_shares
 from e2mc.plan import needs
-from e2mc.reporting.names import METHODS
+from e2mc.reporting.names import METHODS, SHORT_PROTOCOLS
 from e2mc.reporting.results import LEVEL, Entry, clear_sign, paired_models, paired_trials, summarise
 from e2mc.reporting.table import CODE, THIN, signed
 from e2mc.statistics import mean_and_standard_error, smallest_pvalue
@@ -110,6 +111,22 @@ def spread(cells: pd.DataFrame) -> str:
         return "a single trial, no standard errors." if evaluated else "nothing is evaluated yet."
     trials = " or ".join(str(n) for n in counts)
     return f"mean ± standard error (ddof 1) over {trials} trials."
+
+
+def views(experiment: Experiment) -> str:
+    """How often linear classifiers saw an image anew, and which epoch is shown."""
+    fresh = [SHORT_PROTOCOLS[f"linear-{percent}"] for percent in online_shares(experiment)]
+    clauses = [f"a fresh view in every epoch with {' and '.join(fresh)} of the labels"] * bool(
+        fresh
+    )
+    for percent in cached_shares(experiment):
+        number = experiment.evaluation.linear.views[percent]
+        share = SHORT_PROTOCOLS[f"linear-{percent}"]
+        clauses.append(f"{number} cached view{'s' * (number > 1)} in turn with {share}")
+    return (
+        f"Linear classifiers are trained on {', '.join(clauses)}; "
+        "the last epoch is reported, not the best."
+    )
 
 
 def bold(cells: pd.DataFrame, among: str) -> str:

@@ -86,7 +86,8 @@ def _caption(found: Evaluations, frame: pd.DataFrame) -> str:
     return (
         f"Weights $β$ of the entropy and $γ$ of the covariance{units}: top-1 accuracy "
         f"(%) of linear classifiers, {findings.base_name(found.experiment, ablation.base)}; "
-        f"{_spread(frame)} Arrows: difference to the first row. Nothing is bold: "
+        f"{_spread(frame)} {findings.views(found.experiment)} "
+        "Arrows: difference to the first row. Nothing is bold: "
         f"{len(ablation.grid)} settings are searched without a test. {_counts(frame)}"
         + findings.scale(found.experiment, found.scores)
     )

@@ -97,7 +97,8 @@ def test_nonsense_is_refused_with_its_place_and_a_remedy(
 
 def test_a_partial_section_keeps_the_other_defaults() -> None:
     experiment = parse_experiment(
-        demo(evaluation={"linear": {"vicreg": {"1": {"epochs": 7}}}}), "demo.yaml"
+        demo(evaluation={"linear": {"views": {"1": 5}, "vicreg": {"1": {"epochs": 7}}}}),
+        "demo.yaml",
     )
     fit = experiment.evaluation.linear.vicreg[1]
     assert (fit.epochs, fit.learning_rate, fit.weight_decay) == (7, 0.02, 1e-4)
@@ -146,7 +147,7 @@ def test_grid_cells_reuse_the_runs_that_they_equal() -> None:
 
 def test_a_slice_changes_only_with_what_its_stage_can_see() -> None:
     before = parse_experiment(demo(), "before")
-    after = parse_experiment(demo(evaluation__linear__swav={"10": {"epochs": 7}}), "after")
+    after = parse_experiment(demo(evaluation__linear__swav={"10": {"weight_decay": 0.5}}), "after")
 
     def changed(stage: Any, *arguments: Any) -> bool:
         return bool(stage(before, *arguments) != stage(after, *arguments))

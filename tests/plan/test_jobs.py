@@ -16,8 +16,8 @@ def test_all_results_of_a_tree_are_one_job() -> None:
     features = found["logs/extract_transfer/swav-60-e2mc-trial0.log"]
     folder = "features/swav-60/e2mc/trial0"
     splits = ("train", "test")
-    assert features.outputs == tuple(f"{folder}/flowers-{one}/index.json" for one in splits)
-    assert features.records == tuple(f"{folder}/flowers-{one}/cost.json" for one in splits)
+    assert features.outputs == tuple(f"{folder}/flowers-{one}" for one in splits)
+    assert features.records == tuple(f"{folder}/flowers-{one}.json" for one in splits)
 
 
 def test_stages_are_named_once() -> None:

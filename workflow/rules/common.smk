@@ -7,11 +7,11 @@ from snakemake.logging import logger
 
 from e2mc.plan import head
 from e2mc.config import parse_experiment, stages
-from e2mc.config.protocols import PROTOCOLS, SEMISUP, transfer_datasets
+from e2mc.config.protocols import PROTOCOLS, transfer_datasets
 from e2mc.errors import E2MCError
 from e2mc.files import digest
 from e2mc.plan import layout, needs
-from e2mc.plan.jobs import EXTRACTIONS, jobs
+from e2mc.plan.jobs import EXTRACTIONS, FEATURES_AT_ONCE, jobs
 from e2mc.reporting.names import FIGURES
 
 # `e2mc` is installed beside this snakemake; that of an activated conda environment goes first.
@@ -27,6 +27,13 @@ RESULTS = str(layout.results(experiment.name))
 CONFIG = f"{RESULTS}/{layout.EXPERIMENT}"
 
 logger.addFilter(head.estimate_filter(experiment, workflow, logger.info))
+
+
+# A bound on the cached features that lie on disk: each extraction and each protocol that reads
+# features takes a slot, and protocols go first, so an extraction begins only while each set that
+# is still needed has a job at work. `--resources features=8` sets another number of slots.
+if "features" not in workflow.global_resources:
+    workflow.register_resource("features", FEATURES_AT_ONCE)
 
 
 wildcard_constraints:
@@ -80,13 +87,19 @@ def trajectories():
     }
 
 
-def index_of(dataset, split):
-    return path(layout.indices(dataset)[split == "test"])
+def cached(dataset, split):
+    return path(layout.cached(dataset)[split == "test"])
+
+
+def temporary(features):
+    """Folders that are deleted when everything that reads them is done."""
+    folder = directory(features)
+    return folder if experiment.evaluation.keep_features else temp(folder)
 
 
 def result_files(protocol, pattern):
     """One per result of the protocol; the folder tree is a wildcard."""
-    folders = protocol.folders(experiment.evaluation, "{dataset}")
+    folders = protocol.folders(experiment, "{dataset}")
     return [path(pattern.replace("{protocol}", folder)) for folder in folders]
 
 
@@ -100,9 +113,8 @@ def results_of(protocol):
 
 def folder_of(protocol):
     """The folder of its one result, or that of all of them."""
-    several = protocol.variants(experiment.evaluation)
     return path(
-        layout.EVALUATION if several else f"{layout.EVALUATION}/{protocol.stage}"
+        layout.EVALUATION if protocol.variants else f"{layout.EVALUATION}/{protocol.stage}"
     )
 
 

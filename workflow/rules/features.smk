@@ -3,14 +3,16 @@ rule extract_imagenet:
         model=model_of,
         data=prepared_data,
     output:
-        train=index_of("imagenet", "train"),
-        test=index_of("imagenet", "test"),
+        train=temporary(cached("imagenet", "train")),
+        test=temporary(cached("imagenet", "test")),
         embeddings=path(layout.EMBEDDINGS),
         record=path(layout.EMBEDDINGS_RECORD),
     log:
         log_of("extract_imagenet", layout.JOB),
     conda:
         "../../envs/e2mc.yaml"
+    resources:
+        features=1,
     params:
         config=CONFIG,
         settings=extract_parameters("imagenet"),
@@ -32,15 +34,17 @@ rule extract_transfer:
         model=model_of,
         data=prepared_data,
     output:
-        indices=[
-            path(index)
+        [
+            temporary(cached(name, split))
             for name in TRANSFER or ["none"]
-            for index in layout.indices(name)
+            for split in ("train", "test")
         ],
     log:
         log_of("extract_transfer", layout.JOB),
     conda:
         "../../envs/e2mc.yaml"
+    resources:
+        features=1,
     params:
         config=CONFIG,
         settings=extract_parameters(*TRANSFER),
