@@ -251,7 +251,7 @@ def said(line: Line) -> str:
     if line.position is None:
         return line.verdict
     interval = "" if line.ends is None else f", 95 % interval {_number(line.interval)}"
-    return f"{_number(line.difference.shown)} points{interval}, {line.verdict}"
+    return f"{shown(line.difference.shown)} points{interval}, {line.verdict}"
 
 
 def heads(columns: Sequence[Column]) -> list[list[Head]]:
