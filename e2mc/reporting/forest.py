@@ -64,10 +64,9 @@ def forest(experiment: Experiment, found: Sequence[Finding]) -> Forest:
     intervals = [trial_interval(one.difference, one.standard_error, one.trials) for one in found]
     differences = [one.difference for one in found]
     values = [value for value in (0.0, *differences, *sum(intervals, ())) if not isnan(value)]
-    low, high = min(values), max(values)
-    if low == high:
-        low, high = -1.0, 1.0
-    steps = MaxNLocator(nbins=5, steps=[1, 2, 5, 10]).tick_values(low, high)
+    low, high = (min(values), max(values)) if any(values) else (-1.0, 1.0)
+    locator = MaxNLocator(nbins=5, steps=[1, 2, 5, 10])
+    steps = [float(step) for step in locator.tick_values(low, high)]
 
     def position(value: float) -> float:
         return float(round(MARGIN + (100 - 2 * MARGIN) * (value - low) / (high - low), 2))
@@ -89,5 +88,5 @@ def forest(experiment: Experiment, found: Sequence[Finding]) -> Forest:
         (base_name(experiment, base), [line(*pair) for pair in pairs])
         for base, pairs in groupby(lines, key=lambda pair: pair[0].base)
     ]
-    ticks = [Tick(float(step), position(float(step))) for step in steps if low <= step <= high]
+    ticks = [Tick(step, position(step)) for step in steps if low <= step <= high]
     return Forest(groups, ticks, position(0.0))

@@ -7,7 +7,7 @@ from snakemake.logging import logger
 
 from e2mc.plan import head
 from e2mc.config import parse_experiment, stages
-from e2mc.config.protocols import PROTOCOLS, transfer_datasets
+from e2mc.config.protocols import PROTOCOLS, SNAPSHOTS, transfer_datasets
 from e2mc.errors import E2MCError
 from e2mc.files import digest
 from e2mc.plan import layout, needs
