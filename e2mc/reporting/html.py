@@ -251,13 +251,7 @@ def said(line: Line) -> str:
     if line.position is None:
         return line.verdict
     interval = "" if line.ends is None else f", 95 % interval {_number(line.interval)}"
-<<<<<<< HEAD
-    difference = line.difference.shown
-    assert not isinstance(difference, str)
-    return f"{_number(difference)} points{interval}, {line.verdict}"
-=======
     return f"{shown(line.difference.shown)} points{interval}, {line.verdict}"
->>>>>>> index
 
 
 def heads(columns: Sequence[Column]) -> list[list[Head]]:
