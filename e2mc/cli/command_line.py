@@ -127,12 +127,19 @@ def _looks(verb: Add) -> None:
 
 
 def _option(
-    flag: str, *, default: object = None, kind: type = Path, note: str
+    flag: str, *, default: object = None, kind: Callable[[str], object] = Path, note: str
 ) -> Callable[..., None]:
     def add(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, type=kind, default=default, required=default is None, help=note)
 
     return add
+
+
+def _count(text: str) -> int:
+    """A number from 0 on, with which a trial is named; argparse says it if it is none."""
+    if not text.isdecimal() or len(text) > 4:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 9999")
+    return int(text)
 
 
 def _features(parser: argparse.ArgumentParser) -> None:
@@ -149,7 +156,7 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "config": _option("--config", default=Path("config/demo.yaml"), note="the experiment"),
     "base": _option("--base", kind=str, note="a name under `bases`"),
     "any-base": _option("--base", kind=str, default="", note="changes nothing in this protocol"),
-    "trial": _option("--trial", default=0, kind=int, note="seed of everything random"),
+    "trial": _option("--trial", default=0, kind=_count, note="seed of everything random"),
     "model": _option("--model", note="safetensors file"),
     "output": _option("--output", note="what is written"),
     "state": _option("--state", note="resumable state, kept when the run is killed"),

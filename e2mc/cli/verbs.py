@@ -13,6 +13,7 @@ from pkgutil import resolve_name
 
 from e2mc.config import Experiment, load_experiment, stages
 from e2mc.config.settings import TrainSettings
+from e2mc.errors import E2MCError
 from e2mc.plan import layout, needs
 from e2mc.plan.layout import results
 
@@ -52,11 +53,11 @@ def import_checkpoint(arguments: Arguments) -> None:
     from e2mc.provenance import provenance
 
     experiment = _experiment(arguments)
+    settings = stages.import_checkpoint_settings(experiment, arguments.base)
     registered = experiment.bases[arguments.base].registered
     if registered is not None:
         # a file placed by hand is held to the same hash as a download
         fetch_file(find_checkpoint(registered), arguments.source.parent, _open_checkpoint)
-    settings = stages.import_checkpoint_settings(experiment, arguments.base)
     import_official(arguments.source, settings.recipe, settings.backbone, arguments.output)
     made = provenance(settings.model_dump(mode="json"), {"source": arguments.source})
     record = arguments.output.with_suffix(".json")
@@ -74,6 +75,10 @@ def pretrain(arguments: Arguments) -> None:
     if arguments.criterion is None:
         scratch(arguments)
         return
+    if arguments.criterion == "base":
+        raise E2MCError("'base' is the checkpoint as it is: train with `continued` or a criterion")
+    if arguments.start is None:
+        raise E2MCError("--criterion goes on from an imported checkpoint: give it with --start")
     settings = stages.pretrain_settings(
         _experiment(arguments), arguments.base, arguments.criterion, arguments.trial
     )

@@ -108,6 +108,26 @@ def test_a_misspelt_key_names_the_nearest_one(demo: Path) -> None:
     assert "did you mean 'projector'?" in refused(*scratch(demo))
 
 
+def test_bases_criteria_and_trials_that_do_not_exist_are_named(
+    demo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unknown = [*scratch(demo)]
+    unknown[2] = "vicreg-99"
+    assert "no base 'vicreg-99'; bases: vicreg-30" in refused(*unknown)
+    start = ("--start", demo / "none.safetensors")
+    message = refused(*scratch(demo), "--criterion", "e2mmc", *start)
+    assert "no criterion 'e2mmc' for vicreg" in message
+    assert "--start" in refused(*scratch(demo), "--criterion", "e2mc")
+    assert "as it is" in refused(*scratch(demo), "--criterion", "base", *start)
+    assert "none.safetensors" in refused(*scratch(demo), "--criterion", "e2mc", *start)
+    for wrong in ("-1", "x", "1e9", "99999"):
+        with pytest.raises(SystemExit):
+            main([*map(str, scratch(demo)), "--trial", wrong])
+        assert "--trial" in capsys.readouterr().err
+    assert "vicreg-99" in refused("linear", "--base", "vicreg-99", *PATHS)
+    assert "cannot read" in refused("linear", "--base", "vicreg-30", "--train", demo, *PATHS[2:])
+
+
 def test_an_empty_class_folder_is_named(demo: Path) -> None:
     (folder,) = (demo / "results/demo/data/imagenet/train").glob("*3")
     shutil.rmtree(folder)

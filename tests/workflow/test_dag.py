@@ -69,7 +69,7 @@ while read -r file; do
             case "$* " in
                 "extract "*" ${name%-*} "*"--output $folder "*) mkdir -p "$file" ;;
             esac ;;
-        *) mkdir -p "$folder" && : > "$file" ;;
+        *) mkdir -p "$folder" && echo "{}" > "$file" ;;
     esac
 done < outputs.txt
 """
@@ -252,3 +252,42 @@ def test_another_configuration_file_replaces_the_demo_altogether(tmp_path: Path)
     assert jobs["scratch"] == 1
     overridden = planned(folder, "all", "--configfile", "other.yaml", "--config", "trials=1")
     assert overridden["pretrain"] == 2
+
+
+def test_a_configuration_without_a_name_is_not_merged_with_the_demo(tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    (folder / "nameless.yaml").write_text("trials: 1\n")
+    refused = snakemake(folder, "-n", "all", "--configfile", "nameless.yaml")
+    assert refused.returncode != 0
+    assert "name: Field required" in refused.stdout + refused.stderr
+
+
+def test_a_mistake_names_the_file_and_line_of_the_configuration(tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    file = folder / "config/demo.yaml"
+    file.write_text("trails: 3\n" + file.read_text())
+    refused = snakemake(folder, "-n", "all")
+    said = refused.stdout + refused.stderr
+    assert "config/demo.yaml, line 1: unknown key 'trails'" in said
+    assert "common.smk" not in said
+    file.write_text(file.read_text().replace("trails: 3", "trials: 3"))
+    assert "'trials' stands already in line 1" in snakemake(folder, "-n", "all").stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a;touch INJECTED;b.pth", "$(touch INJECTED).pth", "my model.pth", "it's.pth", 'a"b.pth'],
+)
+def test_no_path_is_a_command(tmp_path: Path, name: str) -> None:
+    """In a folder with a blank, whose name stands in PATH as well."""
+    folder = tmp_path / "a folder"
+    checkout(folder)
+    (folder / name).write_text("")
+    edit(folder, "bases", "vicreg-30", "checkpoint", value=name)
+    (folder / "e2mc").write_text('#!/bin/sh\nprintf "%s\\n" "$@" > arguments.txt\nexit 1\n')
+    (folder / "e2mc").chmod(0o755)
+    target = "results/demo/checkpoints/vicreg-30.safetensors"
+    assert snakemake(folder, target).returncode != 0
+    arguments = (folder / "arguments.txt").read_text().splitlines()
+    assert arguments[arguments.index("--source") + 1] == name
+    assert not (folder / "INJECTED").exists()
