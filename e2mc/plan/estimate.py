@@ -10,11 +10,13 @@ from e2mc.config.protocols import (
     DATASETS,
     IMAGENET,
     INAT18,
+    SNAPSHOTS,
     cached_shares,
     dataset_of,
     online_shares,
 )
 from e2mc.config.settings import KIND_VALUES, Crops
+from e2mc.config.stages import snapshot_settings
 from e2mc.plan.jobs import EVALUATIONS, EXTRACTIONS, FEATURES_AT_ONCE, Job, jobs
 
 Images = dict[str, tuple[int, int]]
@@ -195,6 +197,11 @@ def _seconds(experiment: Experiment, job: Job, images: Images | None) -> float:
         }
         # lists of different shares have no image in common
         return (sum(train * one / 100 * views for one, views in shares.items()) + test) / forward
+    if job.stage == SNAPSHOTS.stage and experiment.figures.figure4 is not None:
+        probe = snapshot_settings(experiment, job.base, trial=0)
+        models = 1 + len(experiment.figures.figure4.snapshots)
+        images_seen = train * probe.percent / 100 * probe.fit.epochs + test
+        return models * images_seen / _FORWARD["float32"]
     if job.stage == "semisup":
         recipe = experiment.recipe(job.base)
         fits: dict[int, FineTune] = getattr(evaluation.semisup, recipe.fits_of)

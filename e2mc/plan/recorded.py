@@ -5,6 +5,7 @@ The workflow asks here before it plans, so that it makes again what it cannot us
 before it prints a number.
 """
 
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,18 +114,21 @@ def records_of(results: Path) -> Iterable[Path]:
 
 
 def set_aside(results: Path, faults: Iterable[Fault]) -> None:
-    """Rename what cannot be used, so that the workflow makes it again and nothing is lost."""
+    """Rename what cannot be used, so that the workflow makes it again and nothing is lost.
+
+    Cached features of other settings are deleted: they are large, and would be made again anyway.
+    """
     for fault in faults:
         record = results / fault.record
         try:
             files = [record.with_name(name) for name in read_json(record).get(FILES, ())]
         except E2MCError:
             files = list(record.parent.glob(f"{record.stem}.*"))
-        indices = []
         if fault.features:
-            run = Path(fault.record).relative_to("evaluate").parent
-            indices = list((results / "features" / run).glob(f"*/{layout.INDEX_FILE}"))
-        for path in (record, *files, *indices):
+            run = Path(fault.record).relative_to("evaluate").parent.parent
+            for index in (results / "features" / run).glob(f"*/{layout.INDEX_FILE}"):
+                shutil.rmtree(index.parent)
+        for path in (record, *files):
             if path.exists() and path.suffix != ASIDE:
                 path.replace(path.with_name(path.name + ASIDE))
 

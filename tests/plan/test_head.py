@@ -21,7 +21,7 @@ from tests.small_experiment import small_experiment
 @pytest.fixture
 def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     monkeypatch.chdir(tmp_path)
-    return parse_experiment(small_experiment(), "small")
+    return parse_experiment({**small_experiment(), "figures": {}}, "small")
 
 
 HEAD = """

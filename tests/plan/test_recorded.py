@@ -27,7 +27,7 @@ def changed_rate() -> Experiment:
 @pytest.fixture
 def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     monkeypatch.chdir(tmp_path)
-    return parse_experiment(small_experiment(), "small")
+    return parse_experiment({**small_experiment(), "figures": {}}, "small")
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def results(experiment: Experiment) -> Path:
     """A model, its features and one result of it, with the records that stages write."""
     folder = layout.results(experiment.name)
     names = CELL._asdict()
-    model, index = folder / layout.MODEL.format(**names), folder / "index.json"
+    model = folder / layout.MODEL.format(**names)
     model.parent.mkdir(parents=True)
     model.write_bytes(b"weights")
     settings = stages.pretrain_settings(experiment, "swav-30", "e2mc", 0)
@@ -43,7 +43,8 @@ def results(experiment: Experiment) -> Path:
     plain = settings.model_dump(mode="json")
     write_record(record, {"provenance": provenance(plain, {})}, [model])
     seen = stages.extract_settings(experiment, "swav-30", 0, ("imagenet",))
-    index = folder / layout.INDEX.format(dataset="imagenet", split="test", **names)
+    index = folder / layout.CACHED.format(dataset="imagenet", split="test", **names)
+    index = index / layout.INDEX_FILE
     made = provenance(seen.model_dump(mode="json"), {"model": model})
     write_record(index, {"provenance": made})
     probe = stages.linear_settings(experiment, "swav-30", 0)

@@ -28,7 +28,7 @@ STATE = ".runs/pretrain/swav-30/e2mc/trial0"
 
 @pytest.fixture(scope="module")
 def experiment() -> Experiment:
-    return parse_experiment(small_experiment(), "small")
+    return parse_experiment({**small_experiment(), "figures": {}}, "small")
 
 
 @pytest.fixture
