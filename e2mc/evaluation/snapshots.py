@@ -23,11 +23,11 @@ from e2mc.evaluation.probe import Head, fit_heads
 from e2mc.evaluation.results import write_csv
 from e2mc.evaluation.streams import best_device
 from e2mc.files import digest, read_json, sha256, write_json
-from e2mc.lock import locked
 from e2mc.models.backbone import Trunk, build_backbone
 from e2mc.models.store import load_metadata, load_state, load_strict
 from e2mc.plan import layout
 from e2mc.provenance import cost, provenance
+from e2mc.training.state import run_lock
 
 PREFIX = "backbone."
 
@@ -52,7 +52,7 @@ def snapshots(
     """
     epochs = _epochs(models)
     train, test = _listed(settings), open_imagenet(settings.data, "test")
-    with locked(state / "lock", wait=False):
+    with run_lock(state):
         found = [
             (epoch, _remembered(settings, model, train, test, state / f"epoch{epoch}.json"))
             for epoch, model in zip(epochs, models, strict=True)

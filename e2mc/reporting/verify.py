@@ -11,8 +11,7 @@ import pandas as pd
 from e2mc.config import Experiment, load_experiment
 from e2mc.config.protocols import EMBEDDINGS, protocol_of
 from e2mc.errors import E2MCError
-from e2mc.evaluation.feature_files import open_features
-from e2mc.files import SEAL, read_json
+from e2mc.files import SEAL, read_json, sha256
 from e2mc.plan import layout, needs, recorded
 from e2mc.plan.needs import Cell
 from e2mc.reporting.significance import write_statistics
@@ -79,10 +78,20 @@ def _files(results: Path) -> Iterator[str]:
             if SEAL not in read_json(record):
                 yield f"{record.relative_to(results)} carries no hash: an older version wrote it"
     for index in sorted(results.glob(f"features/*/*/*/*/{layout.INDEX_FILE}")):
-        try:
-            open_features(index, verify=True)
-        except E2MCError as error:
-            yield str(error)
+        yield from _shards(index)
+
+
+def _shards(index: Path) -> Iterator[str]:
+    """Shards of cached features that are not those of their index."""
+    try:
+        shards = read_json(index)["shards"]
+    except (E2MCError, KeyError, TypeError) as error:
+        yield f"{index} is damaged ({error}); delete its folder, and start the workflow"
+        return
+    for shard in shards:
+        file = index.with_name(shard["file"])
+        if not file.is_file() or sha256(file) != shard["sha256"]:
+            yield f"{file} is missing or has changed; delete its folder, and start the workflow"
 
 
 def _settings(experiment: Experiment, results: Path, cells: list[Cell]) -> Iterator[str]:
