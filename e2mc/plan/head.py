@@ -91,7 +91,7 @@ def recheck(experiment: Experiment, workflow: Any, say: Callable[[str], None]) -
         return
     try:
         faults = recorded.damaged(results)
-        if not faults and "params" in map(str, workflow.rerun_triggers):
+        if not faults:
             faults = recorded.other_settings(experiment, results, needs.all_inputs(experiment))
         for fault in faults:
             say(f"{results / fault.record} {fault.problem}: it will be made again.")

@@ -154,7 +154,7 @@ def write_everything(results: Path, settings: Experiment) -> None:
     metrics = results / layout.METRICS.format(
         base="swav-60", criterion="e2mc", trial=1, protocol="linear-1"
     )
-    made_with = stages.linear_settings(settings, "swav-60", 1).model_dump(mode="json")
+    made_with = stages.linear_online_settings(settings, "swav-60", 1).model_dump(mode="json")
     recorded = json.loads(metrics.read_text()) | {"provenance": provenance(made_with, {})}
     metrics.write_text(json.dumps(recorded))
     for file in needs.trainings(settings):

@@ -165,7 +165,7 @@ def test_a_dry_run_says_what_it_takes(tmp_path: Path) -> None:
     assert text == f"{estimate(load_experiment(ROOT / 'config/paper.yaml'))}."
     assert int(count) == planned(folder, "all", *paper).total()
     ((_, text),) = ESTIMATE.findall(snakemake(folder, "-n", "table_d1", *paper).stdout)
-    assert "3 training runs and 18 evaluations, about 60 GPU-hours" in text
+    assert "3 training runs and 18 evaluations, about 100 GPU-hours" in text
     for question in ("--dag", "--lint"):
         done = snakemake(folder, question)
         assert not ESTIMATE.search(done.stdout + done.stderr)
@@ -204,7 +204,7 @@ def test_a_deleted_table_reruns_only_its_own_rule(done: Path) -> None:
             {"scratch", "import_checkpoint", "semisup"},
         ),
         (
-            ("evaluation", "linear", "vicreg", "10", "weight_decay"),
+            ("evaluation", "linear", "vicreg", 10, "weight_decay"),
             0.5,
             {"linear_online", "table", "figure"},
             {"pretrain", "extract_imagenet", "linear", "semisup", "voc07", "inat18"},
@@ -246,7 +246,7 @@ def test_another_configuration_file_replaces_the_demo_altogether(tmp_path: Path)
     content = yaml.safe_load((folder / "config/demo.yaml").read_text())
     content["name"] = "other"
     content["bases"] = {"vicreg-30": content["bases"]["vicreg-30"]}
-    content["tables"] = {}
+    content["tables"] = content["figures"] = {}
     (folder / "other.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     jobs = planned(folder, "all", "--configfile", "other.yaml")
     assert jobs["scratch"] == 1
