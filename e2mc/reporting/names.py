@@ -41,6 +41,11 @@ PROTOCOLS = {
 """In full."""
 
 
+def protocol_name(protocol: str) -> str:
+    """In full; results on a folder tree of one's own keep the name of their folder."""
+    return PROTOCOLS.get(protocol, protocol)
+
+
 def criterion_name(criterion: str) -> str:
     """Display name; a criterion of one's own keeps the name it has in the configuration."""
     return CRITERIA.get(criterion, criterion)

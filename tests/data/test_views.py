@@ -126,8 +126,8 @@ def test_subset_has_the_views_of_the_whole(image_set: ImageSet, pipeline: str) -
 def test_without_augmentation_only_the_normalisation_is_left(tmp_path: Path, pipeline: str) -> None:
     array = np.random.default_rng(1).integers(0, 256, (12, 12, 3), dtype=np.uint8)
     Image.fromarray(array).save(tmp_path / "a.png")
-    one = ImageSet(tmp_path, ("a.png",), np.zeros(1, np.int64), ("a",))
-    ((views, _),) = epoch(one, PLAIN, pipeline)
+    twice = ImageSet(tmp_path, ("a.png", "a.png"), np.zeros(2, np.int64), ("a",))
+    ((views, _),) = epoch(twice, PLAIN, pipeline)
     reference = torchvision.transforms.Compose(
         [
             torchvision.transforms.ToTensor(),
@@ -137,7 +137,7 @@ def test_without_augmentation_only_the_normalisation_is_left(tmp_path: Path, pip
     for view in views:
         torch.testing.assert_close(view[0], reference, rtol=0, atol=1e-6)
     flipped = PLAIN.model_copy(update={"flip_probability": 1.0})
-    ((mirrored, _),) = epoch(one, flipped, pipeline)
+    ((mirrored, _),) = epoch(twice, flipped, pipeline)
     assert torch.equal(mirrored[0], views[0].flip(3))
 
 
