@@ -79,7 +79,11 @@ def make_step(
     return step
 
 
-def fastest(steps: list[Callable[[], float]], seconds: float) -> list[float]:
+def fastest(
+    steps: list[Callable[[], float]],
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
     """Milliseconds of the fastest call of each step, taking turns. A step ends in `item()`,
     which waits for the device."""
     best = [math.inf] * len(steps)
@@ -89,9 +93,9 @@ def fastest(steps: list[Callable[[], float]], seconds: float) -> list[float]:
     rounds = 0
     while rounds < 3 or time.perf_counter() < deadline:
         for index, step in enumerate(steps):
-            start = time.perf_counter()
+            start = clock()
             step()
-            best[index] = min(best[index], 1000 * (time.perf_counter() - start))
+            best[index] = min(best[index], 1000 * (clock() - start))
         rounds += 1
     return best
 
@@ -156,10 +160,15 @@ def print_rows(
 
 
 def print_rivals(device: str, seconds: float) -> None:
-    """Every criterion with its default parameters at every size."""
+    """Every criterion with its default parameters at every size.
+
+    On a CPU processor time of one thread, which other work on the machine disturbs least.
+    """
+    torch.set_num_threads(1)
+    clock = time.process_time if device == "cpu" else time.perf_counter
     print(f"\n{'n':>6}{'d':>6}" + "".join(f"{name:>20}" for name in RIVALS))
     for n, d in SIZES:
-        times = fastest([make_step(c, n, d, device) for c in RIVALS.values()], seconds)
+        times = fastest([make_step(c, n, d, device) for c in RIVALS.values()], seconds, clock)
         cells = [
             f"{time_:.1f} ms {memory_in_a_fresh_process(name, n, d, device):5.0f} MB"
             for name, time_ in zip(RIVALS, times, strict=True)

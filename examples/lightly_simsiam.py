@@ -37,7 +37,7 @@ def main(steps: int = 200) -> list[dict[str, float]]:
     centres = torch.randn(6, 20)
     model = SimSiam()
     similarity = NegativeCosineSimilarity()
-    criterion = E2MC("hypersphere", entropy_weight=1.0, covariance_weight=1.0)
+    criterion = E2MC("hypersphere", entropy_weight=1.0, covariance_weight="auto")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9)
     history = []
     for step in range(steps):

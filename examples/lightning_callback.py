@@ -22,8 +22,8 @@ class AddCriterion(pl.Callback):
 
     Args:
         criterion: what to add; it is moved to the module's device.
-        share: weights such that each term pulls with this share of the base loss's gradient,
-            measured on the first batch; None keeps the criterion's own weights.
+        share: strength such that it pulls with this share of the base loss's gradient, measured
+            on the first batch; None keeps the criterion's own weights.
     """
 
     def __init__(self, criterion: Criterion, share: float | None = None) -> None:
@@ -87,7 +87,7 @@ def main(epochs: int = 5) -> dict[str, float]:
     pl.seed_everything(0)
     centres = torch.randn(6, 20)
     data = centres[torch.randint(6, (1024,))] + 0.5 * torch.randn(1024, 20)
-    criterion = E2MC("hypercube", entropy_weight=1.0, covariance_weight=1.0)
+    criterion = E2MC("hypercube", entropy_weight=1.0, covariance_weight="auto")
     trainer = pl.Trainer(
         max_epochs=epochs,
         accelerator="cpu",

@@ -92,7 +92,7 @@ def train(
             loss = base = vicreg(*views)
             if criterion is not None:
                 if not measured:
-                    criterion.weights = suggest_weights(base, views, criterion)
+                    criterion.weights = suggest_weights(base, views, criterion, share=0.3)
                     measured = True
                 loss = base + criterion(views)
             probe = F.cross_entropy(model.probe(features[0].detach()), labels)
@@ -127,7 +127,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
     print("VICReg from scratch")
     train(base, training, options.epochs, learning_rate=0.02)
     results = {"base": accuracy(base, test)}
-    for name, criterion in (("continued", None), ("E2MC", E2MC("hypercube", 1.0, 1.0))):
+    for name, criterion in (("continued", None), ("E2MC", E2MC("hypercube", 1.0, "auto"))):
         print(f"going on from it: {name}")
         torch.manual_seed(options.seed + 1)  # the same batches and views for both
         model = copy.deepcopy(base)

@@ -17,8 +17,8 @@ class E2MC(Strict):
     """`hypercube`: sigmoid (VICReg); `hypersphere`: Gaussian CDF (SwAV, SimSiam)."""
     entropy_weight: float = Field(ge=0)
     """Beta."""
-    covariance_weight: float = Field(ge=0)
-    """Gamma."""
+    covariance_weight: Annotated[float, Field(ge=0)] | Literal["auto"]
+    """Gamma; `auto`: the published ratio to beta, scaled to the embeddings' width."""
     entropy_over_views: Literal["mean", "sum"] = "mean"
     """`mean`: official code; `sum`: the paper's Algorithm 1 (twice the entropy for two views)."""
     spacing: int | None = Field(None, ge=1)
