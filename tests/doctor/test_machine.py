@@ -85,13 +85,13 @@ def test_slurm_is_complete_or_absent(
     (finding,) = machine.slurm(small)
     assert finding.level == level
     if level == "error":
-        assert "not its squeue, sacct, scancel, srun" in finding.what
+        assert "not its squeue, sacct, scancel, srun, scontrol" in finding.what
 
 
 def test_slurm_is_asked_whether_it_would_take_every_stage(
     small: Experiment, paper: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for command in machine._SLURM_COMMANDS:
+    for command in machine.COMMANDS:
         (tmp_path / command).write_text("#!/bin/sh\nexit 0\n")
         (tmp_path / command).chmod(0o755)
     refuse = "grep -q gpus-per-node && { echo 'sbatch: error: no GPUs here' >&2; exit 1; }; exit 0"

@@ -115,9 +115,9 @@ def record(folder: Path, job: str) -> dict[str, Any]:
 def submissions(folder: Path) -> Counter[str]:
     """How many jobs of each name were ever submitted from this folder; a requeue is none."""
     asked = ["--noheader", "--parsable2", "--allocations", "--starttime=now-2hours"]
-    rows = cluster.run("sacct", *asked, "--format=JobID,JobName,WorkDir").splitlines()
-    found = [row.split("|") for row in rows]
-    names = {id: name for id, name, where in found if Path(where) == folder.resolve()}
+    rows = cluster.run("sacct", *asked, "--format=JobID,WorkDir,JobName").splitlines()
+    found = [row.split("|", 2) for row in rows]
+    names = {id: name for id, where, name in found if Path(where) == folder.resolve()}
     names |= {job.id: job.name for job in cluster.squeue(folder)}  # accounting lags behind
     return Counter(names.values())
 
