@@ -65,14 +65,14 @@ class Executor(RemoteExecutor):
         stage = self.cluster.stages[job.rule.name]
         record = wanted.describe(job, stage)
         self.identities.add(record.identity)
-        earlier = read_record(record.log)
+        earlier, begun = read_record(record.log), record.folder.exists()
         if earlier is not None and wanted.is_useful(earlier, record, job):
             self.notes.say(earlier, f"found again as job {earlier.job_id}")
             waiting = Waiting(earlier, stage, found=True)
         else:
             self.workflow.async_run(job.prepare())
             record.write()
-            waiting = Waiting(record, stage, cautious=earlier is not None)
+            waiting = Waiting(record, stage, cautious=begun)
         info = SubmittedJobInfo(job, waiting.record.job_id, aux={"waiting": waiting})
         self.report_job_submission(info)
 

@@ -124,8 +124,8 @@ def last_words(record: Record) -> tuple[str, str | None]:
     for file, text in _error_files(record).items():
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         theirs = [line for line in lines if not _OF_SLURM.match(line)]
-        if lines:
-            return str(file), theirs[-1] if theirs else None
+        if theirs:
+            return str(file), theirs[-1]
     return record.log, None
 
 

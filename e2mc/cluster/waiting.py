@@ -102,7 +102,7 @@ def reason_to_wait(sighting: Sighting) -> str | None:
     if not reason or reason in ("None", "(null)"):
         return None
     if _HELD.search(reason) or sighting.state in ("REQUEUE_HOLD", "SPECIAL_EXIT"):
-        return f"{reason} (to let it go: scontrol release {sighting.job_id})"
+        return f"{reason} (to let it go: scontrol release JOB)"
     return reason
 
 

@@ -69,19 +69,18 @@ def test_an_empty_squeue_is_no_end_of_what_accounting_calls_alive(site: Site) ->
     assert site.calls("scancel") == []
 
 
-def test_without_a_witness_it_waits_longer_and_says_so(site: Site) -> None:
+def test_without_a_witness_it_waits_longer_and_says_so(tmp_path: Path) -> None:
+    site = Site(tmp_path / "work", patience_seconds=6)
     site.say("squeue", "")
     site.refuse("sacct", "Slurm accounting storage is disabled")
     (site.folder / "held").touch()
     head = site.start([1], seconds=0)
     site.wait_for_begun(1)
-    asked = len(site.calls("squeue"))
-    site.wait_for(lambda: len(site.calls("squeue")) > asked + 10, "patience is over")
-    assert len(site.calls("sbatch")) == 1
+    site.wait_for(lambda: "neither" in str(site.record(1)["reason"]), "patience is over")
     (site.folder / "held").unlink()
     screen, _ = head.communicate(timeout=120)
     assert head.returncode == 0, screen
-    assert "neither squeue nor sacct knows it; it counts as lost after 0.333 min" in screen
+    assert "neither squeue nor sacct knows it; it counts as lost after 1 min" in screen
     assert (site.begun(), len(site.calls("sbatch"))) == (["1"], 1)
 
 
@@ -92,8 +91,7 @@ def test_a_second_head_does_not_submit_what_only_accounting_knows(site: Site) ->
     kill_head(head)
     site.say("squeue", "")
     # as if the first head had died before it could write down the number
-    record = site.folder / "results/toy/.runs/jobs/work/1/job.json"
-    record.write_text(record.read_text().replace('"state": "', '"state": "SUBMITTING", "x": "'))
+    (site.folder / "results/toy/.runs/jobs/work/1/job.json").write_text("{")
     second = site.start([1], seconds=0)
     site.wait_for(lambda: site.calls("scancel"), "the first job is cancelled")
     assert site.calls("scancel")[0].split()[-1] == "1"
@@ -156,7 +154,7 @@ def test_why_slurm_lets_jobs_wait_is_told_once_for_all(site: Site) -> None:
     (site.folder / "held").unlink()
     screen, _ = head.communicate(timeout=120)
     assert head.returncode == 0, screen
-    assert screen.count("and 2 more waits: JobHeldAdmin (to let it go: scontrol release ") == 1
+    assert screen.count("and 2 more waits: JobHeldAdmin (to let it go: scontrol release JOB)") == 1
     assert screen.count("and 2 more waits: PartitionDown") == 1
     assert "Priority" not in screen
 
@@ -187,7 +185,7 @@ def test_what_died_before_the_stage_wrote_anything_is_in_submitits_file(tmp_path
     status, screen = site.run([1])
     assert status == 1
     (line,) = [line for line in screen.splitlines() if "failed: " in line]
-    assert "work/1 failed: Slurm: FAILED on n1: no such module" in line
+    assert "work/1 failed: Slurm: FAILED: no such module" in line
     assert "log: results/toy/.runs/jobs/work/1/submitit/1_0_log.err" in line
 
 
@@ -197,13 +195,6 @@ def test_submitits_files_of_a_finished_job_are_removed(site: Site) -> None:
     assert [file.name for file in site.folder.glob("results/toy/.runs/jobs/work/1/*")] == [
         "job.json"
     ]
-
-
-def test_where_slurm_is_missing_it_is_an_error(site: Site) -> None:
-    (site.slurm / "sacct").unlink()
-    status, screen = site.run([1])
-    assert status == 1
-    assert "no Slurm here: sacct not found on PATH" in screen
 
 
 @pytest.mark.parametrize("arguments", [(), ("--dry-run",)])

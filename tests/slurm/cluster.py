@@ -148,6 +148,11 @@ def run(*command: str) -> str:
     return done.stdout
 
 
+def attempt(*command: str) -> bool:
+    """Whether it worked, which it need not: the job may just have ended."""
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
 def wait_until(predicate: Callable[[], Found], timeout: float, what: str) -> Found:
     """Ask until the answer is true, and return it.
 

@@ -39,6 +39,8 @@ for number in (signal.SIGUSR2, signal.SIGTERM):
 file = pathlib.Path("results/toy/.runs", name + ".json")
 step, weights = json.loads(file.read_text()) if file.exists() else (0, "")
 print("from step", step, flush=True)
+journal = open(f"results/toy/.runs/{name}.journal", "a")
+print(time.time(), os.getpid(), step, file=journal, flush=True)
 mended = os.path.exists("mended")
 if name == "raises" and not mended:
     raise ValueError("the loss is not finite")
@@ -47,6 +49,7 @@ while step < steps:
     time.sleep(0.1)
     step += 1
     weights = hashlib.sha256(f"{weights}{step}".encode()).hexdigest()
+    print(time.time(), os.getpid(), step, file=journal, flush=True)
     if asked or step % 50 == 0:
         file.with_suffix(".part").write_text(json.dumps([step, weights]))
         file.with_suffix(".part").replace(file)
