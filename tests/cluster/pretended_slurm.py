@@ -28,12 +28,12 @@ def sbatch(arguments: list[str]) -> None:
     script = Path(arguments[-1]).read_text()
     job_id = str(len(list(HERE.glob("*.job"))) + 1)
     name = next(line for line in script.splitlines() if "--job-name=" in line).split("=", 1)[1]
-    job = {"id": job_id, "name": name, "workdir": os.getcwd(), "state": "RUNNING"}
+    job = {"id": job_id, "name": name, "workdir": str(Path.cwd()), "state": "RUNNING"}
     (HERE / f"{job_id}.sh").write_text(script)
     note(job)
     watch = [sys.executable, Path(__file__).resolve(), "watch", job_id]
-    with open(os.devnull, "w") as nothing:
-        subprocess.Popen(watch, stdout=nothing, stderr=nothing, start_new_session=True)
+    nothing = subprocess.DEVNULL
+    subprocess.Popen(watch, stdout=nothing, stderr=nothing, start_new_session=True)
     print(f"Submitted batch job {job_id}")
 
 
@@ -53,7 +53,7 @@ def srun(arguments: list[str]) -> None:
         option = arguments.pop(0)
         if option in ("--output", "--error"):
             file = arguments.pop(0).replace("%j", os.environ["SLURM_JOB_ID"]).replace("%t", "0")
-            where[option] = open(file, "a")  # noqa: SIM115
+            where[option] = Path(file).open("a")
     out, error = where["--output"], where["--error"]
     sys.exit(subprocess.run(arguments, env=environment, stdout=out, stderr=error).returncode)
 

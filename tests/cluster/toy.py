@@ -65,9 +65,7 @@ class Toy:
         }
         (folder / "cluster.yaml").write_text(yaml.safe_dump(settings))
 
-    def start(
-        self, numbers: list[int], seconds: float, *arguments: str
-    ) -> subprocess.Popen[str]:
+    def start(self, numbers: list[int], seconds: float, *arguments: str) -> subprocess.Popen[str]:
         """Start a head."""
         command = [sys.executable, "-m", "snakemake", "all", "--executor", "submitit"]
         command += ["--submitit-settings", "cluster.yaml", "--jobs", "9", "--keep-going"]

@@ -1,9 +1,9 @@
 """Disturbs trainings on the test cluster at random, and measures what that costs.
 
-`python -m tests.slurm.punisher --minutes 60 --every 30 --seed 0` in the root of the repository. Heads
-are killed, jobs requeued, preempted, warned and killed, nodes lose their power, the controller and
-the database go away. In the end the weights must be those of undisturbed trainings, and no training
-may ever have run twice at a time.
+`python -m tests.slurm.punisher --minutes 60 --every 30 --seed 0` in the root of the repository.
+Heads are killed, jobs requeued, preempted, warned and killed, nodes lose their power, the
+controller and the database go away. In the end the weights must be those of undisturbed trainings,
+and no training may ever have run twice at a time.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ SLOTS = 4
 """GPUs of the test cluster."""
 TRAININGS = 8
 STEP_SECONDS = 0.1
+"""Of the toy; a busy machine takes longer."""
 AWAY_SECONDS = (2.0, 20.0)
 """How long a node or a daemon stays away."""
 
@@ -158,18 +160,22 @@ class Campaign:
 
     def _report(self) -> Report:
         spans = {name: self._spans(name) for name in self.trainings}
-        pairs = [
-            pair for of_one in spans.values() for pair in zip(of_one, of_one[1:], strict=False)
-        ]
+        pairs = [pair for of_one in spans.values() for pair in pairwise(of_one)]
         lost = sum(max(0, before.last - after.first) for before, after in pairs)
+        step = statistics.median(
+            (span.end - span.begin) / (span.last - span.first)
+            for one in spans.values()
+            for span in one
+            if span.last > span.first
+        )
         hours = sum(one[-1].end - one[0].begin for one in spans.values()) / 3600
-        needed = sum(self.trainings.values()) * STEP_SECONDS / 3600
+        needed = sum(self.trainings.values()) * step / 3600
         right = {name: weights(steps) for name, steps in self.trainings.items()}
         there = finished(self.folder)
         return Report(
             disturbances=self.done,
             restarts=len(pairs),
-            lost_seconds=lost * STEP_SECONDS,
+            lost_seconds=lost * step,
             away_seconds=[after.begin - before.end for before, after in pairs],
             training_hours=hours,
             useful=needed / hours,
