@@ -40,3 +40,16 @@ def take_gpu() -> str | None:
             _held.append(descriptor)
             return name
     return None
+
+
+def settle_on_gpu() -> None:
+    """Let a process that works alone see one GPU, if it can have one of several for itself.
+
+    To be called before CUDA is asked for anything. Processes that a launcher (torchrun, an srun
+    step of several tasks) has placed keep what they were given.
+    """
+    placed = "RANK" in os.environ or os.environ.get("SLURM_STEP_NUM_TASKS", "1") != "1"
+    if not placed and len(visible_gpus()) > 1:
+        gpu = take_gpu()
+        if gpu is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu

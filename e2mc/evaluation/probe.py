@@ -17,6 +17,7 @@ from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.evaluation.results import Epoch, refuse_diverged
 from e2mc.evaluation.schedule import epoch_rate
+from e2mc.gpus import settle_on_gpu
 
 MOMENTUM = 0.9
 TRUST = 0.001
@@ -95,7 +96,8 @@ def converted(features: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def best_device() -> torch.device:
-    """The GPU if there is one."""
+    """The GPU if there is one; of several one that no other job on this machine has."""
+    settle_on_gpu()
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from e2mc.gpus import settle_on_gpu
+
 
 class Place(NamedTuple):
     """This process among all of a run."""
@@ -32,8 +34,11 @@ class Place(NamedTuple):
 def find_place() -> Place:
     """From torchrun's environment, else from that of an srun step, else alone.
 
+    Alone among several GPUs it takes one that no other job on this machine has.
+
     SLURM_NTASKS alone says nothing: it is set in a batch script too, where one process runs.
     """
+    settle_on_gpu()
     environment = os.environ
     if "RANK" in environment and "WORLD_SIZE" in environment:
         return Place(

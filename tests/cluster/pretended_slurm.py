@@ -53,7 +53,7 @@ def srun(arguments: list[str]) -> None:
         option = arguments.pop(0)
         if option in ("--output", "--error"):
             file = arguments.pop(0).replace("%j", os.environ["SLURM_JOB_ID"]).replace("%t", "0")
-            where[option] = Path(file).open("a")
+            where[option] = Path(file).open("a")  # noqa: SIM115
     out, error = where["--output"], where["--error"]
     sys.exit(subprocess.run(arguments, env=environment, stdout=out, stderr=error).returncode)
 
