@@ -42,7 +42,9 @@ def change(folder: Path, file: str, edit: Callable[[dict[str, Any]], None]) -> N
 class Head:
     """One start of snakemake, in a process group of its own like a command typed in a shell."""
 
-    def __init__(self, folder: Path, *arguments: str, profile: str = "slurm") -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, profile: str = "slurm", **environment: str
+    ) -> None:
         self.folder = folder
         self.said = folder / f"screen{len(list(folder.glob('screen*')))}.txt"
         with self.said.open("w") as screen:
@@ -57,6 +59,7 @@ class Head:
                     **os.environ,
                     "E2MC_CLUSTER": str(folder / "site.yaml"),
                     "OMP_NUM_THREADS": "1",
+                    **environment,
                 },
             )
 

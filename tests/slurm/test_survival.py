@@ -104,7 +104,7 @@ def test_ctrl_c_that_slurm_does_not_hear_says_so(tmp_path: Path) -> None:
 
 
 def test_a_failure_has_a_reason_and_a_log_and_only_it_is_repeated(tmp_path: Path) -> None:
-    failing = {"raises": 5, "hungry": 30, "scancelled": 60}
+    failing = {"raises": 5, "hungry": 30, "scancelled": 60, "killed": 5}
     folder = toy(tmp_path / "toy", {**failing, "fine": 5})
     head = Head(folder, "all")
     head.running_node("train/scancelled")
@@ -113,6 +113,8 @@ def test_a_failure_has_a_reason_and_a_log_and_only_it_is_repeated(tmp_path: Path
     said = {name: reason(head.screen, name) for name in failing}
     assert "exit status 1: ValueError: the loss is not finite" in said["raises"]
     assert "memory limit" in said["hungry"]
+    assert "raise memory_gb of stages.train (now 0.5)" in said["hungry"]
+    assert "killed by signal 9: from step 0" in said["killed"]
     assert "CANCELLED" in said["scancelled"]
     for name in failing:
         assert f"log: results/toy/logs/train/{name}.log" in said[name]

@@ -45,9 +45,16 @@ mended = os.path.exists("mended")
 if name == "raises" and not mended:
     raise ValueError("the loss is not finite")
 ballast = b"x" * 1_000_000_000 if name == "hungry" and not mended else None
+rank = int(os.environ["SLURM_PROCID"])
 while step < steps:
     time.sleep(0.1)
     step += 1
+    if name == "killed" and not mended:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name == "loses_a_rank" and rank == 1:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if name == "loses_a_rank" and step == 20:
+        raise ConnectionError("Connection reset by peer")
     weights = hashlib.sha256(f"{weights}{step}".encode()).hexdigest()
     print(time.time(), os.getpid(), step, file=journal, flush=True)
     if asked or step % 50 == 0:
@@ -61,14 +68,17 @@ pathlib.Path(output).write_text(weights)
 """
 
 
-def toy(folder: Path, trainings: dict[str, int], *, hours: float = 0.5, **site: object) -> Path:
+def toy(
+    folder: Path, trainings: dict[str, int], *, hours: float = 0.5, gpus: int = 1, **site: object
+) -> Path:
     """Write the workflow, with the repository's own profile, into a new folder.
 
     Args:
         folder: to be made.
-        trainings: name -> steps of a tenth of a second; `raises` and `hungry` do what they are
-            called until a file `mended` is there.
+        trainings: name -> steps of a tenth of a second; `raises`, `hungry` and `killed` do what
+            they are called until a file `mended` is there, `loses_a_rank` does it always.
         hours: time limit of every job; Slurm counts in minutes.
+        gpus: processes of a training.
         site: further keys of the site's file.
     """
     (folder / "config").mkdir(parents=True)
@@ -80,7 +90,7 @@ def toy(folder: Path, trainings: dict[str, int], *, hours: float = 0.5, **site: 
     (folder / "slurm/cluster.yaml").write_text("{}")
     one = {"cpus": 1, "memory_gb": 0.5, "hours": hours, "timeouts": 9}
     stages = {
-        "train": {**one, "partition": "gpu", "gpus": 1},
+        "train": {**one, "partition": "gpu", "gpus": gpus},
         "evaluate": {**one, "partition": "cpu"},
     }
     write_site(folder, stages, **site)

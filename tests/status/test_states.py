@@ -204,7 +204,8 @@ def test_a_failed_training(experiment: Experiment, results: Path) -> None:
         ("SUBMITTING", "queued", "why"),
         ("PENDING", "queued", "why"),
         ("REQUEUED", "queued", "why"),
-        ("RUNNING", "running", ""),
+        ("RUNNING", "running", "why"),
+        ("COMPLETING", "running", "why"),
         ("FAILED", "failed", "why"),
         ("CANCELLED", "interrupted", "why"),
         ("DONE", "not begun", ""),  # somebody has removed the results since
