@@ -6,7 +6,7 @@ Snakemake imports it at every start, whatever it is to do; the rest is imported 
 from dataclasses import dataclass, field
 from typing import Any
 
-from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_common.exceptions import ApiError
 from snakemake_interface_executor_plugins.executors.base import AbstractExecutor
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecutorSettingsBase
 
@@ -36,7 +36,7 @@ class ExecutorSettings(ExecutorSettingsBase):
         try:
             load_cluster(self.settings)
         except E2MCError as error:
-            raise WorkflowError(str(error)) from None
+            raise ApiError(str(error)) from None
 
 
 common_settings = CommonSettings(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import submitit
-from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_common.exceptions import ApiError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
@@ -42,9 +42,9 @@ class Executor(RemoteExecutor):
             wanted.check_stages(self.cluster, self.workflow)
             self.queue = backends.open_queue(self.cluster)
         except E2MCError as error:
-            raise WorkflowError(str(error)) from None
+            raise ApiError(str(error)) from None
         if self.workflow.deployment_settings.deployment_method:
-            raise WorkflowError(
+            raise ApiError(
                 "software deployment (--sdm) does not reach cluster jobs: activate the environment "
                 "first and start snakemake without it"
             )
