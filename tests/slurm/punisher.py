@@ -21,9 +21,8 @@ from tests.slurm import cluster
 from tests.slurm.head import Head, record
 from tests.slurm.toy import finished, toy, weights
 
-SLOTS = 4
-"""GPUs of the test cluster."""
-TRAININGS = 8
+TRAININGS = 4
+"""As many as the test cluster has GPUs: one that has to start again finds a place."""
 STEP_SECONDS = 0.1
 """Of the toy; a busy machine takes longer."""
 AWAY_SECONDS = (2.0, 20.0)
@@ -79,7 +78,7 @@ class Campaign:
     def __init__(self, folder: Path, seed: int, minutes: float, every: float) -> None:
         self.dice = random.Random(seed)
         self.seconds, self.every = minutes * 60, every
-        steps = round(self.seconds / STEP_SECONDS / (TRAININGS / SLOTS))
+        steps = round(self.seconds / STEP_SECONDS)
         self.trainings = {f"training{number}": steps for number in range(TRAININGS)}
         self.folder = toy(folder, self.trainings, hours=2)
         self.head = Head(self.folder, "all")
@@ -208,8 +207,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     cluster.start()
-    with tempfile.TemporaryDirectory() as folder:
-        print(Campaign(Path(folder, "toy"), asked.seed, asked.minutes, asked.every).run())
+    folder = Path(tempfile.mkdtemp(prefix="punisher-"), "toy")
+    print(Campaign(folder, asked.seed, asked.minutes, asked.every).run())
+    print(f"\nlogs and results: {folder}")
 
 
 if __name__ == "__main__":
