@@ -1,7 +1,7 @@
 """A head and a Slurm that misleads it: nothing runs twice, nothing waits in silence."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,9 +37,8 @@ class Site(Toy):
         file = self.slurm / f"{command}.calls"
         return file.read_text().splitlines() if file.exists() else []
 
-    def wait_for(self, predicate: object, what: str) -> None:
+    def wait_for(self, predicate: Callable[[], object], what: str) -> None:
         """Until it is true."""
-        assert callable(predicate)
         for _ in range(1200):
             if predicate():
                 return
@@ -48,10 +47,24 @@ class Site(Toy):
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path / "work")
-    yield site
-    (site.folder / "held").unlink(missing_ok=True)
+def make(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """Makes a site; whatever is left of it in the end is stopped."""
+    made = []
+
+    def make(**cluster: object) -> Site:
+        made.append(Site(tmp_path / "work", **cluster))
+        return made[-1]
+
+    yield make
+    for site in made:
+        (site.folder / "held").unlink(missing_ok=True)
+        site.end()
+
+
+@pytest.fixture
+def site(make: Callable[..., Site]) -> Site:
+    """A site like any other."""
+    return make()
 
 
 def test_an_empty_squeue_is_no_end_of_what_accounting_calls_alive(site: Site) -> None:
@@ -69,8 +82,8 @@ def test_an_empty_squeue_is_no_end_of_what_accounting_calls_alive(site: Site) ->
     assert site.calls("scancel") == []
 
 
-def test_without_a_witness_it_waits_longer_and_says_so(tmp_path: Path) -> None:
-    site = Site(tmp_path / "work", patience_seconds=6)
+def test_without_a_witness_it_waits_longer_and_says_so(make: Callable[..., Site]) -> None:
+    site = make(patience_seconds=6)
     site.say("squeue", "")
     site.refuse("sacct", "Slurm accounting storage is disabled")
     (site.folder / "held").touch()
@@ -117,8 +130,8 @@ def test_a_number_that_belongs_to_another_job_now(site: Site) -> None:
     assert site.calls("scancel") == [], "it is somebody else's"
 
 
-def test_one_refusal_ends_the_submissions_of_a_look(tmp_path: Path) -> None:
-    site = Site(tmp_path / "work", poll_seconds=2)
+def test_one_refusal_ends_the_submissions_of_a_look(make: Callable[..., Site]) -> None:
+    site = make(poll_seconds=2)
     limit = "sbatch: error: QOSGrpSubmitJobsLimit\nsbatch: error: Batch job submission failed: Job"
     site.refuse("sbatch", limit)
     head = site.start(list(range(1, 9)), seconds=0)
@@ -178,8 +191,10 @@ def test_an_end_without_the_output_is_a_failure_that_others_do_not_wait_for(site
     assert site.outputs() == ["2"]
 
 
-def test_what_died_before_the_stage_wrote_anything_is_in_submitits_file(tmp_path: Path) -> None:
-    site = Site(tmp_path / "work", python="bash -c 'echo no such module >&2; exit 3'")
+def test_what_died_before_the_stage_wrote_anything_is_in_submitits_file(
+    make: Callable[..., Site],
+) -> None:
+    site = make(python="bash -c 'echo no such module >&2; exit 3'")
     status, screen = site.run([1])
     assert status == 1
     (line,) = [line for line in screen.splitlines() if "failed: " in line]
@@ -196,8 +211,10 @@ def test_submitits_files_of_a_finished_job_are_removed(site: Site) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--dry-run",)])
-def test_a_dry_run_reads_the_sites_file_too(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    site = Site(tmp_path / "work", stages={"work": {**STAGE, "memory": 3}})
+def test_a_dry_run_reads_the_sites_file_too(
+    make: Callable[..., Site], arguments: tuple[str, ...]
+) -> None:
+    site = make(stages={"work": {**STAGE, "memory": 3}})
     status, screen = site.run([1], 0, *arguments)
     assert status == 1
     assert "did you mean 'memory_gb'?" in screen

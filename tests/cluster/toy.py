@@ -53,6 +53,7 @@ class Toy:
     ) -> None:
         self.folder = folder
         self.environment = environment or {}
+        self.heads: list[subprocess.Popen[str]] = []
         (folder / "Snakefile").write_text(SNAKEFILE)
         (folder / "work.py").write_text(WORK)
         settings = {
@@ -71,7 +72,7 @@ class Toy:
         command += ["--submitit-settings", "cluster.yaml", "--jobs", "9", "--keep-going"]
         command += ["--nolock", "--rerun-incomplete", "--seconds-between-status-checks", "1"]
         command += [*arguments, "--config", f"numbers={json.dumps(numbers)}", f"seconds={seconds}"]
-        return subprocess.Popen(
+        head = subprocess.Popen(
             command,
             cwd=self.folder,
             stdout=subprocess.PIPE,
@@ -85,6 +86,14 @@ class Toy:
                 **self.environment,
             },
         )
+        self.heads.append(head)
+        return head
+
+    def end(self) -> None:
+        """What a test that failed has left at work."""
+        for head in self.heads:
+            if head.poll() is None:
+                kill_head(head)
 
     def run(self, numbers: list[int], seconds: float = 0, *arguments: str) -> tuple[int, str]:
         """Exit status and screen of a head that is left alone."""
