@@ -38,10 +38,12 @@ def test_an_environment_of_its_own_and_a_job_with_any_name(tmp_path: Path) -> No
     other = cluster.run("sbatch", "--parsable", *named).strip()
     folder = toy(tmp_path / "toy", {"one": 5}, cluster="e2mc")
     try:
-        Head(folder, "all", SBATCH_EXPORT="NONE", SLURM_CLUSTERS="e2mc", RANK="3").succeeds()
+        wrong = {"USER": "nobody-knows", "LOGNAME": "nobody-knows", "RANK": "3"}
+        Head(folder, "all", SBATCH_EXPORT="NONE", SLURM_CLUSTERS="e2mc", **wrong).succeeds()
     finally:
         cluster.run("scancel", other)
     assert finished(folder) == {"one": weights(5)}
+    assert submissions(folder) == jobs("one")
 
 
 def test_the_process_that_died_first_is_named(tmp_path: Path) -> None:
