@@ -88,7 +88,7 @@ def toy(
     (folder / "slurm").mkdir()
     shutil.copy(ROOT / "slurm/config.yaml", folder / "slurm")
     (folder / "slurm/cluster.yaml").write_text("{}")
-    one = {"cpus": 1, "memory_gb": 0.5, "hours": hours, "timeouts": 9}
+    one = {"cpus": 1, "memory_gb": 0.5, "hours": hours, "timeouts": 99}
     stages = {
         "train": {**one, "partition": "gpu", "gpus": gpus},
         "evaluate": {**one, "partition": "cpu"},
