@@ -11,7 +11,9 @@ from e2mc.errors import E2MCError
 from e2mc.files import read_json
 
 _COMPLAINT = re.compile(r"^(slurmstepd|srun)\S*: error: (.*)$", re.MULTILINE)
-_NOT_LAUNCHED = re.compile("Unable to create step|launch failed|Unable to launch")
+_NOT_LAUNCHED = re.compile(
+    "Unable to (create step|launch|confirm allocation)|launch failed|Unable to contact slurm"
+)
 _OF_SLURM = re.compile(r"^(slurmstepd|srun|submitit|slurmd)\b")
 _REQUEUED = re.compile(r"'scontrol', 'requeue'.* died with <Signals")
 """Slurm has heard, and its SIGTERM was faster than its answer."""

@@ -57,10 +57,13 @@ def test_a_job_that_slurm_could_not_start(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     job = record()
     job.submitit.mkdir(parents=True)
-    said = "Unable to create step for job 12: Invalid generic resource (gres) specification"
-    (job.submitit / "12_0_log.err").write_text(f"srun: error: {said}\n")
-    assert slurm_complaint(job) == said
-    assert not was_launched(said)
+    for said in (
+        "Unable to create step for job 12: Invalid generic resource (gres) specification",
+        "Unable to confirm allocation for job 12: Unable to contact slurm controller",
+    ):
+        (job.submitit / "12_0_log.err").write_text(f"srun: error: {said}\n")
+        assert slurm_complaint(job) == said
+        assert not was_launched(said)
 
 
 def fails(job: Record, rank: int, death: Death) -> None:

@@ -97,6 +97,12 @@ def toy(
     return folder
 
 
+def begun(folder: Path, *names: str) -> bool:
+    """Whether these trainings are at work, which is later than Slurm calls them running."""
+    journals = [folder / f"results/toy/.runs/{name}.journal" for name in names]
+    return all(file.exists() and len(file.read_text().split()) > 9 for file in journals)
+
+
 def weights(steps: int) -> str:
     """What an undisturbed training ends with."""
     state = ""
