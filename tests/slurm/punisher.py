@@ -21,8 +21,8 @@ from tests.slurm import cluster
 from tests.slurm.head import Head, record
 from tests.slurm.toy import finished, toy, weights
 
-TRAININGS = 4
-"""As many as the test cluster has GPUs: one that has to start again finds a place."""
+GPUS = 4
+"""Of the test cluster: as many trainings find a place when they have to start again."""
 STEP_SECONDS = 0.1
 """Of the toy; a busy machine takes longer."""
 AWAY_SECONDS = (2.0, 20.0)
@@ -53,6 +53,7 @@ class Report(NamedTuple):
     """Share of that in steps that were needed."""
     copies: int
     """Trainings that ran twice at a time."""
+    trainings: int
     wrong: int
     """Trainings whose weights are not those of undisturbed ones."""
 
@@ -67,7 +68,7 @@ class Report(NamedTuple):
             "restart, median and longest": f"{statistics.median(away):.0f} s, {max(away):.0f} s",
             "share of useful time": f"{self.useful:.0%}",
             "trainings that ran twice at a time": f"{self.copies}",
-            "trainings with other weights": f"{self.wrong} of {TRAININGS}",
+            "trainings with other weights": f"{self.wrong} of {self.trainings}",
         }
         return "\n".join(f"| {name} | {value} |" for name, value in rows.items())
 
@@ -75,11 +76,13 @@ class Report(NamedTuple):
 class Campaign:
     """Trainings, the head that waits for them, and the dice."""
 
-    def __init__(self, folder: Path, seed: int, minutes: float, every: float) -> None:
+    def __init__(
+        self, folder: Path, seed: int, minutes: float, every: float, trainings: int = GPUS
+    ) -> None:
         self.dice = random.Random(seed)
         self.seconds, self.every = minutes * 60, every
-        steps = round(self.seconds / STEP_SECONDS)
-        self.trainings = {f"training{number}": steps for number in range(TRAININGS)}
+        steps = round(self.seconds / STEP_SECONDS * GPUS / trainings)
+        self.trainings = {f"training{number}": steps for number in range(trainings)}
         self.folder = toy(folder, self.trainings, hours=2)
         self.head = Head(self.folder, "all")
         self.done: Counter[str] = Counter()
@@ -179,6 +182,7 @@ class Campaign:
             training_hours=hours,
             useful=needed / hours,
             copies=sum(after.begin < before.end for before, after in pairs),
+            trainings=len(right),
             wrong=sum(there.get(name) != right[name] for name in right),
         )
 
@@ -205,10 +209,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--every", type=float, default=30, help="mean seconds between two")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--trainings", type=int, default=GPUS)
     asked = parser.parse_args()
     cluster.start()
     folder = Path(tempfile.mkdtemp(prefix="punisher-"), "toy")
-    print(Campaign(folder, asked.seed, asked.minutes, asked.every).run())
+    print(Campaign(folder, asked.seed, asked.minutes, asked.every, asked.trainings).run())
     print(f"\nlogs and results: {folder}")
 
 
