@@ -32,7 +32,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_free_disk_against_what_is_still_to_be_written(
     paper: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needed = 3_890_000_000_000
+    needed = 240_000_000_000
     for free, level in ((needed, "error"), (2 * needed, "ok")):
         monkeypatch.setattr(shutil, "disk_usage", lambda folder, free=free: Usage(free, 0, free))
         writable, space = machine.results_folder(paper, None)
