@@ -37,7 +37,7 @@ def test_free_disk_against_what_is_still_to_be_written(
         monkeypatch.setattr(shutil, "disk_usage", lambda folder, free=free: Usage(free, 0, free))
         writable, space = machine.results_folder(paper, None)
         assert (writable.level, space.level) == ("ok", level)
-        assert "features and weights take 3.9 TB" in space.what
+        assert "features and weights take at most 241 GB" in space.what
         assert bool(space.remedy) == (level == "error")
 
 
