@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ORDER = (
-    ("errors", "vision", "criteria", "statistics"),
+    ("errors", "gpus", "vision", "criteria", "statistics"),
     ("config", "files"),
     ("lock", "models"),
     ("download", "provenance", "methods"),

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from e2mc.cli import verbs
+from e2mc.cli import library, verbs
 from e2mc.cli.verbs import Run
 from e2mc.config.protocols import DATASETS, LINEAR, PROTOCOLS
 from e2mc.errors import E2MCError
@@ -31,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="e2mc", description="Each stage of the pipeline by hand, and the tests by themselves."
     )
+    library.add_version(parser)
     chosen = parser.add_subparsers(metavar="VERB", required=True)
 
     def verb(
@@ -98,11 +99,7 @@ def _evaluations(verb: Add) -> None:
 
 
 def _reporting(verb: Add) -> None:
-    comparing = verb("compare", verbs.compare)
-    comparing.add_argument("base", type=Path, help="predictions.csv of the base model")
-    comparing.add_argument("models", type=Path, nargs="+", help="predictions.csv of other models")
-    comparing.add_argument("--csv", type=Path, help="also write the table as CSV")
-    comparing.add_argument("--latex", type=Path, help="also write the table as LaTeX")
+    library.add_compare_options(verb("compare", library.compare))
     verb("significance", verbs.significance, "config")
     tabulating = verb("table", verbs.table, "config")
     tabulating.add_argument("name", help=", ".join((*TABLE_NAMES, "reproduction")))

@@ -117,13 +117,6 @@ def knn(arguments: Arguments) -> None:
     )
 
 
-def compare(arguments: Arguments) -> None:
-    """Paired tests on prediction files."""
-    from e2mc.reporting.compare import run
-
-    run(arguments.base, arguments.models, csv=arguments.csv, latex=arguments.latex)
-
-
 def significance(arguments: Arguments) -> None:
     """Paired tests of every comparison that the tables make."""
     from e2mc.reporting.significance import write_statistics

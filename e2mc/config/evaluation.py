@@ -134,8 +134,8 @@ class Evaluation(Strict):
     """Input normalisation of every evaluation (e2mc `eval_linear.py`: SwAV's 0.228)."""
     pipeline: Literal["pillow", "fast"] = "pillow"
     """Who resizes the images that features are taken from: `pillow`, as in all official code, or
-    `fast`: torch, by the same filter and to within one grey level, in less than half the time.
-    Where training views are `tensor`, these are too."""
+    `fast`: torch, by the same filter and to within one grey level per resize. Where training views
+    are `tensor`, these are too. Measured in docs/views.md."""
     batch_size: int = Field(256, ge=1)
     """Images per forward pass of the extraction."""
     precision: Literal["float32", "float16", "bfloat16"] = "float32"

@@ -63,7 +63,7 @@ class Data(Strict):
     validation_fraction: float = Field(0.2, gt=0, lt=1)
     """Share of the training images that `evaluate_on: validation` holds out."""
     workers: int = Field(0, ge=0)
-    """Loader processes per training process (`pillow` pipeline)."""
+    """Loader processes per training process (all pipelines but `tensor`)."""
     corrupt_images: Literal["stop", "skip"] = "stop"
     """Pre-training on an image that cannot be decoded: `stop` and name it; or `skip`: the next
     decodable image of the data set takes its place, and `corrupt_images` in history.csv counts it.

@@ -42,6 +42,8 @@ def decode(path: Path | str) -> Image.Image:
     try:
         with Image.open(path) as image:
             return _as_rgb(image, path)
+    except E2MCError:
+        raise
     except FileNotFoundError as error:
         raise E2MCError(f"image {path} does not exist: restore it from the archive") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -81,6 +83,16 @@ def decode_levels(path: Path | str) -> NDArray[np.uint8]:
     cv2 = _opencv()
     levels = None if cv2 is None else _jpeg(path, cv2)
     return np.array(decode(path)) if levels is None else levels
+
+
+def planes(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(3, height, width) of (height, width, 3), one channel after the other in memory."""
+    cv2 = _opencv()
+    if cv2 is None:
+        return np.ascontiguousarray(levels.transpose(2, 0, 1))
+    split = np.empty((3, *levels.shape[:2]), np.uint8)
+    cv2.split(np.ascontiguousarray(levels), list(split))
+    return split
 
 
 @cache

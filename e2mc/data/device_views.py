@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from e2mc.config.experiment import Images
+from e2mc.data.decode import planes
 from e2mc.data.draws import Draws, Recipe, draw
 from e2mc.data.resampling import resized
 from e2mc.data.tensor_views import coloured, groups
@@ -41,7 +42,7 @@ def crops(
     draws = draw(recipes, key, index, views, *levels.shape[:2])
     cut = [crop(levels, draws, row, recipe) for row, recipe in enumerate(recipes)]
     return [
-        (view[:, ::-1] if mirrored else view).transpose(2, 0, 1)
+        planes(view[:, ::-1] if mirrored else view)
         for view, mirrored in zip(cut, draws.flip, strict=True)
     ]
 
@@ -65,7 +66,7 @@ def fixed_crop(
     else:
         top, left = round((height - size) / 2), round((width - size) / 2)
         view = view[top : top + size, left : left + size]
-    return view.transpose(2, 0, 1)
+    return planes(view)
 
 
 def colour(

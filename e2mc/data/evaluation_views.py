@@ -187,7 +187,7 @@ def _loaded(
     for share in shares:
         made = [part.views for part in islice(loaded, len(share))]
         for view in zip(*made, strict=True):
-            yield torch.cat(view)
+            yield torch.cat(view) if len(view) > 1 else view[0]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from e2mc.data.colour import CONTRAST, HUE, LUMA, SATURATION
+from e2mc.data.decode import planes
 from e2mc.data.device_views import crop
 from e2mc.data.draws import Draws, Recipe, draw
 from e2mc.data.resampling import box_radius
@@ -70,12 +71,7 @@ def fast_view(levels: Levels, draws: Draws, row: int, recipe: Recipe) -> Levels:
         view = blurred(view, float(draws.radius[row]))
     if draws.solarize[row]:
         view = cv2.min(view, cv2.bitwise_not(view))
-    planes = np.empty((3, recipe.size, recipe.size), np.uint8)
-    if view.ndim == 2:
-        planes[:] = view
-    else:
-        cv2.split(view, list(planes))
-    return planes
+    return np.stack([view] * 3) if view.ndim == 2 else planes(view)
 
 
 def fast_views(

@@ -70,11 +70,8 @@ class ViewBatches(Dataset[MadeViews | E2MCError], Generic[Pixels]):
                     corrupt.append(index)
         except E2MCError as error:
             return error
-        return MadeViews([_stacked(view) for view in zip(*views, strict=True)], corrupt)
-
-
-def _stacked(views: Sequence[NDArray[np.uint8]]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(np.stack(views)))
+        stacks = [torch.from_numpy(np.stack(view)) for view in zip(*views, strict=True)]
+        return MadeViews(stacks, corrupt)
 
 
 def load(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
 from e2mc.config.experiment import Images
+from e2mc.data.decode import planes
 from e2mc.data.draws import Draws, Recipe, draw
 from e2mc.vision import torchvision
 
@@ -64,7 +65,10 @@ def random_views(
     Arguments as for :func:`e2mc.data.draws.draw`.
     """
     draws = draw(recipes, key, index, views, image.height, image.width)
-    return [_levels(pillow_view(image, draws, row, recipe)) for row, recipe in enumerate(recipes)]
+    return [
+        planes(np.asarray(pillow_view(image, draws, row, recipe)))
+        for row, recipe in enumerate(recipes)
+    ]
 
 
 def fixed_view(
@@ -73,9 +77,5 @@ def fixed_view(
     """The view that a model is tested on, (3, size, size) levels."""
     image = functional.resize(image, sizes.evaluation_resize)
     if crop == "squash":
-        return _levels(functional.resize(image, [sizes.size, sizes.size]))
-    return _levels(functional.center_crop(image, sizes.size))
-
-
-def _levels(image: Image.Image) -> NDArray[np.uint8]:
-    return np.asarray(image).transpose(2, 0, 1)
+        return planes(np.asarray(functional.resize(image, [sizes.size, sizes.size])))
+    return planes(np.asarray(functional.center_crop(image, sizes.size)))

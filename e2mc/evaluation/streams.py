@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from e2mc.gpus import settle_on_gpu
+
 View = Callable[[int], NDArray[Any]]
 """Number of a view -> its features, (n, dim)."""
 
@@ -100,5 +102,6 @@ def converted(features: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def best_device() -> torch.device:
-    """The GPU if there is one."""
+    """The GPU if there is one; of several one that no other job on this machine has."""
+    settle_on_gpu()
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -54,13 +54,18 @@ def text(neutral: str) -> str:
     parts, end = [], 0
     for found in _WRITTEN.finditer(neutral):
         mathematics, code = found.groups()
-        parts.append(_translate(neutral[end : found.start()], _SPECIAL))
+        parts.append(escape(neutral[end : found.start()]))
         if code is None:
             parts.append(f"${_translate(mathematics, _MATHEMATICS)}$")
         else:
-            parts.append(rf"\texttt{{{_translate(code, _SPECIAL)}}}")
+            parts.append(rf"\texttt{{{escape(code)}}}")
         end = found.end()
-    return "".join(parts) + _translate(neutral[end:], _SPECIAL)
+    return "".join(parts) + escape(neutral[end:])
+
+
+def escape(plain: str) -> str:
+    """Text that somebody else wrote as LaTeX: nothing in it has a meaning."""
+    return _translate(plain, _SPECIAL)
 
 
 def _translate(plain: str, characters: dict[str, str]) -> str:

@@ -19,6 +19,10 @@ CRITERIA = {
     "corinfomax": "CorInfoMax",
     "er": "ER",
     "mi": "MI",
+    "koleo": "KoLeo",
+    "sigreg": "SIGReg",
+    "visreg": "VISReg",
+    "radial": "Radial-VCReg",
 }
 """In the order of Table 3, then the extras."""
 
@@ -35,6 +39,11 @@ PROTOCOLS = {
     **{one.stage: one.title for one in protocols.PROTOCOLS if one.published},
 }
 """In full."""
+
+
+def protocol_name(protocol: str) -> str:
+    """In full; results on a folder tree of one's own keep the name of their folder."""
+    return PROTOCOLS.get(protocol, protocol)
 
 
 def criterion_name(criterion: str) -> str:

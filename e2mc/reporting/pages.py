@@ -14,7 +14,7 @@ from e2mc.files import read_json, write_text
 from e2mc.plan import layout, needs
 from e2mc.plan.needs import Cell as Evaluation
 from e2mc.reporting.html import Page, Section, render
-from e2mc.reporting.names import PROTOCOLS, criterion_name
+from e2mc.reporting.names import criterion_name, protocol_name
 from e2mc.reporting.overview import overview
 from e2mc.reporting.results import address
 from e2mc.reporting.table import Cell, Column, Row, Statistic, Table
@@ -76,7 +76,7 @@ _FILES = (layout.METRICS, layout.PREDICTIONS, layout.CURVE)
 
 def _evaluations(results: Path, name: str, trials: list[Evaluation]) -> Table:
     base, criterion, _, protocol = trials[0]
-    title = f"{base}, {criterion_name(criterion)}, {PROTOCOLS[protocol]}"
+    title = f"{base}, {criterion_name(criterion)}, {protocol_name(protocol)}"
     return Table(name, title, title, _COLUMNS, [[_trial(results, trial) for trial in trials]])
 
 

@@ -144,7 +144,7 @@ def _compare_pair(results: Path, scores: pd.DataFrame, comparison: Comparison) -
         results / layout.PREDICTIONS.format(**Cell(base, name, trial, protocol)._asdict())
         for name, trial in ((reference, before), (criterion, after))
     ]
-    test = compare_prediction_files(paths[0], paths[1:]).iloc[0].to_dict()
+    (test,) = compare_prediction_files(paths[0], paths[1:])
     line |= {name: test[name] for name in _COLUMNS if name in test and name not in line}
     line |= {"reference_trial": before, "trial": after}
     if "gained" not in test:

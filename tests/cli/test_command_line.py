@@ -50,6 +50,18 @@ def scratch(folder: Path) -> list[Path | str]:
     ]
 
 
+def test_columns_of_other_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "a.tsv"
+    file.write_text("id\ty\tpred\n1\ta\ta\n2\tb\ta\n")
+    files = ["compare", str(file), str(file)]
+    main([*files, "--json", "--columns", "sample=id,label=y,prediction=pred"])
+    assert '"base_accuracy": 0.5' in capsys.readouterr().out
+    for wrong in ("id", "sample=id,label", "image=id"):
+        with pytest.raises(SystemExit):
+            main(["compare", str(file), str(file), "--columns", wrong])
+        assert "should read sample=NAME" in capsys.readouterr().err
+
+
 def test_an_unknown_verb_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["pretrian"])

@@ -36,7 +36,8 @@ def test_every_fact_of_every_method_is_used_without_a_gap(method: str) -> None:
     assert set(stages.linear_settings(experiment, "model", 0).fits) == {100}
     assert set(stages.linear_online_settings(experiment, "model", 0).fits) == {1, 10}
     stage_names = {job.stage for job in jobs(experiment)}
-    assert stage_names >= {"scratch", "import_checkpoint", "pretrain", "linear", "knn"}
+    trained = {"scratch", "import_checkpoint", "pretrain"}
+    assert stage_names >= trained | {"extract_imagenet", "linear", "linear_online", "knn"}
     assert ("semisup" in stage_names) == bool(recipe.semisup)
     if recipe.semisup:
         assert set(stages.semisup_settings(experiment, "model", 0).fits) == {1, 10}
@@ -99,7 +100,7 @@ def test_a_method_with_a_gap_is_refused_by_name() -> None:
 
     with pytest.raises(TypeError, match=r"Untitled in .* lacks .*`implementation`.*`title`"):
         check_facts("untitled", Untitled)
-    lists = "Methods, Method, AnyRecipe, LinearFits, FineTunings"
+    lists = "Method, AnyRecipe, LinearFits, FineTunings"
     with pytest.raises(TypeError, match=f"add other to {lists} in e2mc.config.methods"):
         check_facts("other", Unlisted)
     with pytest.raises(TypeError, match=r"VICReg in .* is not called swav"):

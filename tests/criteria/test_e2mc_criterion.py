@@ -41,6 +41,25 @@ def test_mean_over_views_is_the_official_code() -> None:
     torch.testing.assert_close(E2MC("hypersphere", 1.0, 25.0)(views), expected)
 
 
+@pytest.mark.parametrize(
+    ("space", "entropy", "d", "covariance"),
+    [
+        ("hypercube", 1000.0, 8192, 100.0),
+        ("hypercube", 1000.0, 512, 1600.0),
+        ("hypersphere", 1.0, 128, 25.0),
+        ("hypersphere", 0.5, 32, 50.0),
+    ],
+)
+def test_the_covariance_weight_follows_the_width(
+    space: str, entropy: float, d: int, covariance: float
+) -> None:
+    views = [torch.randn(6, d)]
+    automatic = E2MC(space, entropy, "auto")  # type: ignore[arg-type]
+    explicit = E2MC(space, entropy, covariance)  # type: ignore[arg-type]
+    assert torch.equal(automatic(views), explicit(views))
+    assert automatic.weights == pytest.approx(explicit.weights)
+
+
 def test_terms_and_weigh_make_forward() -> None:
     criterion = E2MC("hypercube", 3.0, 5.0)
     views = [torch.randn(20, 4), torch.randn(20, 4)]

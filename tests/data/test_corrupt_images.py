@@ -64,7 +64,7 @@ def assert_same(one, other) -> None:
         assert all(torch.equal(a, b) for a, b in zip(views, others, strict=True))
 
 
-@pytest.mark.parametrize(("pipeline", "workers"), [("pillow", 0), ("pillow", 2), ("tensor", 0)])
+@pytest.mark.parametrize(("pipeline", "workers"), [("pillow", 0), ("device", 2), ("tensor", 0)])
 def test_the_views_are_those_of_a_repaired_data_set(damaged, repaired, pipeline, workers) -> None:
     steps = epoch(damaged, pipeline, workers=workers)
     assert_same(steps, epoch(repaired, pipeline, skip=False))

@@ -106,7 +106,6 @@ def check_facts(name: str, recipe: type[Recipe]) -> None:
     if lacking:
         raise TypeError(f"{recipe.__name__} in {recipe.__module__} lacks {', '.join(lacking)}")
     wanted = {
-        "Methods": name in Methods.model_fields,
         "Method": name in get_args(Method),
         "AnyRecipe": recipe in get_args(get_args(AnyRecipe)[0]),
         "LinearFits": recipe.fits_of in LinearFits.model_fields,
@@ -121,3 +120,5 @@ def check_facts(name: str, recipe: type[Recipe]) -> None:
 
 for _name, _recipe in RECIPES.items():
     check_facts(_name, _recipe)
+if _absent := set(get_args(Method)) - set(RECIPES):
+    raise TypeError(f"add {', '.join(sorted(_absent))} to Methods in {__name__}")
