@@ -26,7 +26,11 @@ def small_experiment() -> dict[str, object]:
     swav["scratch"]["epochs"] = 2
     swav["continued"]["epochs"] = 2
     evaluation = content["evaluation"]
-    evaluation["linear"] = {"views": 2, "swav": {share: {"epochs": 4} for share in (1, 10, 100)}}
+    evaluation["keep_features"] = False
+    evaluation["linear"] = {
+        "views": {1: 4, 10: 4, 100: 2},
+        "swav": {share: {"epochs": 4} for share in (1, 10, 100)},
+    }
     evaluation["inat18"] = {"fit": {"epochs": 3, "milestones": [2]}, "views": 2}
     evaluation["voc07"] = {"costs": [0.1, 1.0]}
     evaluation["semisup"]["swav"] = {share: {"epochs": 2, "batch_size": 64} for share in (1, 10)}

@@ -37,7 +37,9 @@ def results_folder(
         yield Finding("ok", f"{readable(free)} free at {parent}")
         return
     there = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
-    what = f"{readable(free)} free at {parent}; features and weights take {readable(needed)}"
+    what = (
+        f"{readable(free)} free at {parent}; features and weights take at most {readable(needed)}"
+    )
     what += f", of which {readable(there)} are there" if there else ""
     if needed - there < free:
         yield Finding("ok", what)

@@ -33,12 +33,12 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_free_disk_against_what_is_still_to_be_written(
     paper: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needed = 3_890_000_000_000
+    needed = 240_000_000_000
     for free, level in ((needed, "error"), (2 * needed, "ok")):
         monkeypatch.setattr(shutil, "disk_usage", lambda folder, free=free: Usage(free, 0, free))
         writable, space = machine.results_folder(paper, None)
         assert (writable.level, space.level) == ("ok", level)
-        assert "features and weights take 3.9 TB" in space.what
+        assert "features and weights take at most 241 GB" in space.what
         assert bool(space.remedy) == (level == "error")
 
 

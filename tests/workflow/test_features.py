@@ -15,7 +15,7 @@ def experiment(**changes: object) -> dict[str, object]:
     content = small_experiment()
     evaluation = content["evaluation"]
     assert isinstance(evaluation, dict)
-    evaluation |= {"keep_features": False, **changes}
+    evaluation |= changes
     return content
 
 

@@ -114,7 +114,9 @@ def results_of(protocol):
 def folder_of(protocol):
     """The folder of its one result, or that of all of them."""
     return path(
-        layout.EVALUATION if protocol.variants else f"{layout.EVALUATION}/{protocol.stage}"
+        layout.EVALUATION
+        if protocol.variants
+        else f"{layout.EVALUATION}/{protocol.stage}"
     )
 
 

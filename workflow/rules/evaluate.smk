@@ -17,9 +17,9 @@ for protocol in PROTOCOLS:
                 **results_of(protocol),
             log:
                 log_of(protocol.stage, job_of(protocol)),
+            priority: 1
             conda:
                 "../../envs/e2mc.yaml"
-            priority: 1
             resources:
                 features=1,
             params:
@@ -106,9 +106,9 @@ rule knn:
         distances=path(layout.DISTANCES),
     log:
         log_of("knn", layout.JOB),
+    priority: 1
     conda:
         "../../envs/e2mc.yaml"
-    priority: 1
     resources:
         features=1,
     params:
