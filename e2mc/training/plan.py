@@ -72,7 +72,14 @@ def _rate(training: Training) -> str:
 
 def _optimizer(optimizer: Optimizer) -> str:
     text = f"{optimizer.rule}, momentum {optimizer.momentum:g}, decay {optimizer.weight_decay:g}"
-    return text if optimizer.rule == "sgd" else f"{text}, trust {optimizer.trust:g}"
+    if optimizer.rule == "sgd":
+        return text
+    text += f", trust {optimizer.trust:g}"
+    if optimizer.clip:
+        text += ", clipped"
+    if optimizer.adapt_1d is not None:
+        text += f", 1-d parameters {'adapted' if optimizer.adapt_1d else 'left out'}"
+    return text
 
 
 def _criterion(criterion: Criterion | None) -> str:
