@@ -122,6 +122,9 @@ def _looks(verb: Add) -> None:
     looking.add_argument("--all", action="store_true", help="also list what is done or not begun")
     verifying = verb("verify", verbs.verify)
     verifying.add_argument("results", type=Path, help="an experiment's folder, e.g. results/demo")
+    keeping = verb("ledger", verbs.ledger)
+    keeping.add_argument("results", type=Path, nargs="+", help="folders of complete runs")
+    keeping.add_argument("--output", type=Path, default=Path("docs/results.md"), help="the ledger")
     examining = verb("doctor", verbs.doctor, "config")
     examining.add_argument("--all-images", action="store_true", help="decode every image")
 
