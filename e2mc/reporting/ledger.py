@@ -20,8 +20,9 @@ from e2mc.statistics import trial_interval
 _HEAD = """# Complete runs
 
 One line per complete run of an experiment, written by `e2mc ledger results/<experiment>` from the
-records of its evaluations. The numbers are E²MC minus continued training in points of top-1, by linear
-evaluation at each share of the labels: the mean over trials paired by seed, with its 95 % interval.
+records of its evaluations. The numbers are E²MC minus continued training in points of top-1, by
+linear evaluation at each share of the labels: the mean over trials paired by seed, with its 95 %
+interval.
 
 | date | experiment | commit | machine | cost | trials | E²MC minus continued |
 |---|---|---|---|---|---|---|
