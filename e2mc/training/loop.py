@@ -19,7 +19,14 @@ from e2mc.training.progress import Progress, reported
 from e2mc.training.resumable import States, remaining, session
 from e2mc.training.run import Run, build_run
 from e2mc.training.schedule import learning_rate
-from e2mc.training.snapshots import hand_over, keep, kept_until, metadata_of, remove_kept
+from e2mc.training.snapshots import (
+    hand_over,
+    keep,
+    kept_until,
+    metadata_of,
+    remove_kept,
+    snapshots_beside,
+)
 from e2mc.training.state import remove_states
 from e2mc.training.step import autocast, loss_of, update
 from e2mc.training.tensorboard import Events, written_events
@@ -156,7 +163,7 @@ def _write_metrics(
                 settings.model_dump(mode="json"), {} if start is None else {"start": start}
             ),
         },
-        [output],
+        [output, *snapshots_beside(settings, output)],
     )
 
 
