@@ -118,7 +118,8 @@ class FewShot(Strict):
     draws: int = Field(5, ge=1)
     """Random choices of the labelled images that an accuracy is averaged over."""
     cost: float = Field(1.0, gt=0)
-    """Of the errors beside the L2 penalty, as scikit-learn's C (Tian et al. 2020: 1)."""
+    """Of the errors beside the L2 penalty, as scikit-learn's C (whose default, 1, the code of Tian
+    et al. 2020 takes)."""
     temperature: float = Field(0.07, gt=0)
     """Temperature of the cosine-weighted vote, as in `knn`."""
 
