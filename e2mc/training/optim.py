@@ -7,7 +7,8 @@ momentum buffer:
     LARS    (g + decay p) * trust |p| / |g + decay p|,             1-d parameters: g
     LARC    (g + decay p) * trust |p| / (|g| + decay |p| + 1e-8),  1-d parameters alike
 
-and then buffer = momentum * buffer + direction, p = p - lr * buffer.
+and then buffer = momentum * buffer + direction, p = p - lr * buffer. Clipped, the factor of
+(g + decay p) is min(factor / lr, 1).
 """
 
 import inspect
@@ -25,9 +26,11 @@ LARC_EPSILON = 1e-8
 class LARS(torch.optim.Optimizer):
     """Layer-wise adaptive rates, as VICReg's LARS or as apex LARC over SGD.
 
-    Sources: VICReg `main_vicreg.py` (adapt_1d=False); apex `LARC.py` with clip=False around
-    `torch.optim.SGD` (adapt_1d=True), as SwAV uses it. No Nesterov, no dampening. Gradients are
-    left as they are (apex overwrites them).
+    Sources: VICReg `main_vicreg.py` (adapt_1d=False); apex `LARC.py` around `torch.optim.SGD`
+    (adapt_1d=True), with clip=False as SwAV uses it; solo-learn `solo/utils/lars.py`, from
+    Lightning Bolts (summed_norms=True; its `clip_lars_lr` is clip, its
+    `exclude_bias_n_norm_lars=True` is adapt_1d=False, its `eta` is trust). No Nesterov, no
+    dampening. Gradients are left as they are (apex overwrites them).
 
     Zero norms: LARS takes the factor 1. LARC leaves the gradient unscaled and undecayed.
 
@@ -39,6 +42,9 @@ class LARS(torch.optim.Optimizer):
         trust: trust coefficient; None switches the adaptation off, which leaves plain SGD.
         adapt_1d: False: parameters with one dimension (biases, BatchNorm) are neither decayed
             nor adapted (VICReg). True: all are treated alike (LARC).
+        clip: never move a parameter faster than plain SGD at this rate.
+        summed_norms: True: the trust ratio divides by |g| + decay |p| + 1e-8 (LARC); False: by
+            |g + decay p| (VICReg). None: as ``adapt_1d``.
     """
 
     # torch wraps these so that torch.compile passes over them, and the first call of a wrapper
@@ -56,6 +62,8 @@ class LARS(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         trust: float | None = 0.001,
         adapt_1d: bool = False,
+        clip: bool = False,
+        summed_norms: bool | None = None,
     ) -> None:
         super().__init__(
             params,
@@ -65,6 +73,8 @@ class LARS(torch.optim.Optimizer):
                 "weight_decay": weight_decay,
                 "trust": trust,
                 "adapt_1d": adapt_1d,
+                "clip": clip,
+                "summed_norms": adapt_1d if summed_norms is None else summed_norms,
             },
         )
 
@@ -116,19 +126,22 @@ def _directions(parameters: Sequence[Tensor], group: Mapping[str, Any]) -> list[
     if trust is None:
         return directions
     weight = torch.stack(torch._foreach_norm(list(parameters)))
-    if group["adapt_1d"]:
+    rate = group["lr"] if group["clip"] else None
+    if group["summed_norms"]:
         gradient = torch.stack(torch._foreach_norm(gradients))
-        factor = larc_factor(weight, gradient, decay, trust)
+        factor = larc_factor(weight, gradient, decay, trust, rate)
     else:
         direction = torch.stack(torch._foreach_norm(directions))
-        factor = torch.where(direction == 0, 1.0, trust * weight / direction)
-        factor = torch.where(weight == 0, 1.0, factor)
+        factor = _clipped(trust * weight / direction, rate)
+        factor = torch.where((weight == 0) | (direction == 0), 1.0, factor)
     torch._foreach_mul_(directions, list(factor.unbind()))
     return directions
 
 
-def larc_factor(weight: Tensor, gradient: Tensor, decay: float, trust: float) -> Tensor:
-    """What apex LARC with clip=False multiplies a decayed gradient by.
+def larc_factor(
+    weight: Tensor, gradient: Tensor, decay: float, trust: float, clip_at: float | None = None
+) -> Tensor:
+    """What apex LARC multiplies a decayed gradient by.
 
     Where a norm is zero, apex neither scales nor decays the gradient: the factor is 1 for a zero
     weight, whose decay is zero, and 0 for a zero gradient.
@@ -138,10 +151,18 @@ def larc_factor(weight: Tensor, gradient: Tensor, decay: float, trust: float) ->
         gradient: norms of their gradients before the decay, same shape.
         decay: weight decay.
         trust: trust coefficient.
+        clip_at: learning rate at which the factor is clipped; None: not at all (clip=False).
     """
-    factor = trust * weight / (gradient + decay * weight + LARC_EPSILON)
+    factor = _clipped(trust * weight / (gradient + decay * weight + LARC_EPSILON), clip_at)
     factor = torch.where(gradient == 0, 0.0, factor)
     return torch.where(weight == 0, 1.0, factor)
+
+
+def _clipped(factor: Tensor, rate: float | None) -> Tensor:
+    """min(factor / rate, 1); at a rate of zero, where nothing moves, the limit 1."""
+    if rate is None:
+        return factor
+    return (factor / rate).clamp(max=1.0) if rate > 0 else torch.ones_like(factor)
 
 
 def build_optimizer(
@@ -156,13 +177,16 @@ def build_optimizer(
         optimizer: rule and constants.
         learning_rate: effective rate of the other groups.
     """
+    larc = optimizer.rule == "larc"
     return LARS(
         [{"relative_rate": 1.0, **group, "fixed_rate": "lr" in group} for group in groups],
         lr=learning_rate,
         momentum=optimizer.momentum,
         weight_decay=optimizer.weight_decay,
         trust=None if optimizer.rule == "sgd" else optimizer.trust,
-        adapt_1d=optimizer.rule == "larc",
+        adapt_1d=larc if optimizer.adapt_1d is None else optimizer.adapt_1d,
+        clip=optimizer.clip,
+        summed_norms=larc,
     )
 
 

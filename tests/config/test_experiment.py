@@ -203,3 +203,19 @@ def test_snapshots_change_nothing_in_the_model_of_a_training() -> None:
         ("simsiam-30", "e2mc", 0),
     ):
         assert not stages.snapshots(shown, base, criterion, trial)
+
+
+@pytest.mark.parametrize(
+    ("base", "rate", "decay"),
+    [("vicreg-200", 0.3, 1e-4), ("swav-200", 0.6, 1e-6), ("simsiam-200", 0.5, 1e-5)],
+)
+def test_cifar10_takes_solo_learns_steps(base: str, rate: float, decay: float) -> None:
+    """scripts/pretrain/cifar/*.yaml, `lr` times batch / 256 as solo/args/pretrain.py does."""
+    recipe = load_experiment(ROOT / "config/cifar10.yaml").recipe(base)
+    training, optimizer = recipe.scratch, recipe.optimizer
+    assert training is not None and training.warmup_epochs == 10
+    assert training.learning_rate == pytest.approx(rate * training.batch_size / 256)
+    assert (optimizer.momentum, optimizer.weight_decay) == (0.9, decay)
+    if optimizer.rule != "sgd":
+        lars = {"rule": "larc", "trust": 0.02, "clip": True, "adapt_1d": False}
+        assert optimizer.model_dump(include=set(lars)) == lars

@@ -62,6 +62,20 @@ def larc_reference(p: Tensor, mu: Tensor) -> None:
     p.sub_(RATE * mu)
 
 
+def solo_learn_reference(p: Tensor, mu: Tensor, rate: float, clip: bool, exclude: bool) -> None:
+    """LARS.step of solo-learn's solo/utils/lars.py (and Lightning Bolts) for one parameter."""
+    assert p.grad is not None
+    direction = p.grad
+    weight_norm, gradient_norm = torch.norm(p), torch.norm(p.grad)
+    if (p.ndim != 1 or not exclude) and weight_norm != 0 and gradient_norm != 0:
+        lars_rate = TRUST * weight_norm / (gradient_norm + weight_norm * DECAY + 1e-8)
+        if clip:
+            lars_rate = min(lars_rate / rate, 1)
+        direction = (direction + DECAY * p) * lars_rate
+    mu.mul_(MOMENTUM).add_(direction)
+    p.sub_(rate * mu)
+
+
 @pytest.mark.parametrize(
     ("adapt_1d", "reference"), [(False, vicreg_reference), (True, larc_reference)]
 )
@@ -80,6 +94,53 @@ def test_fifty_steps_equal_the_official_rule(adapt_1d, reference):
                 reference(p, buffer)
     for p, q in zip(ours, theirs, strict=True):
         torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("clip", [False, True])
+@pytest.mark.parametrize("exclude", [False, True])
+def test_fifty_steps_equal_solo_learns_lars(clip: bool, exclude: bool) -> None:
+    ours, theirs = make_parameters(), make_parameters()
+    settings = Optimizer(
+        rule="larc", weight_decay=DECAY, trust=TRUST, clip=clip, adapt_1d=not exclude
+    )
+    optimizer = build_optimizer([{"params": ours}], settings, RATE)
+    buffers = [torch.zeros_like(p) for p in theirs]
+    bites = set()
+    for step in range(50):
+        rate = RATE * 0.8**step  # clipping starts on the way
+        set_learning_rate(optimizer, rate)
+        give_gradients(ours, step)
+        give_gradients(theirs, step)
+        optimizer.step()
+        with torch.no_grad():
+            for p, buffer in zip(theirs, buffers, strict=True):
+                if p.ndim > 1 and p.norm() and p.grad.norm():
+                    bites.add(bool(TRUST * p.norm() / p.grad.norm() > rate))
+                solo_learn_reference(p, buffer, rate, clip, exclude)
+    assert bites == {False, True}
+    for p, q in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-14)
+
+
+def test_clipped_lars_is_at_most_plain_sgd() -> None:
+    results = []
+    for trust in (0.001, 1e6):
+        p = nn.Parameter(torch.full((3, 1), 2.0, dtype=torch.float64))
+        p.grad = torch.full_like(p, 0.5)
+        LARS([p], lr=0.1, weight_decay=0.25, trust=trust, clip=True).step()
+        results.append(p[0].item())
+    assert results == pytest.approx([2.0 - 0.001 * 2.0, 2.0 - 0.1 * 1.0], rel=1e-12)
+
+
+@pytest.mark.parametrize("adapt_1d", [False, True])
+def test_a_clipped_step_at_rate_zero_moves_nothing(adapt_1d: bool) -> None:
+    parameters = make_parameters()
+    before = [p.detach().clone() for p in parameters]
+    give_gradients(parameters, 0)
+    optimizer = LARS(parameters, 0.0, MOMENTUM, DECAY, TRUST, adapt_1d, clip=True)
+    optimizer.step()
+    assert all(torch.equal(p, q) for p, q in zip(parameters, before, strict=True))
+    assert all(buffer["momentum_buffer"].isfinite().all() for buffer in optimizer.state.values())
 
 
 def test_without_trust_it_is_torch_sgd_bit_for_bit():
@@ -143,8 +204,14 @@ def test_recipes_choose_the_rule():
         return build_optimizer([{"params": [nn.Parameter(torch.ones(1))]}], settings, 0.3).defaults
 
     assert built("sgd")["trust"] is None
-    assert built("lars") == {**built("larc"), "adapt_1d": False}
+    assert built("lars") == {**built("larc"), "adapt_1d": False, "summed_norms": False}
     assert built("lars")["trust"] == 0.001 and built("lars")["lr"] == 0.3
+
+
+@pytest.mark.parametrize("option", [{"clip": True}, {"adapt_1d": False}])
+def test_sgd_with_an_option_of_the_trust_ratio_is_refused(option: dict[str, bool]) -> None:
+    with pytest.raises(ValueError, match="sgd has no trust ratio"):
+        Optimizer(rule="sgd", **option)
 
 
 def test_a_group_with_its_own_rate_ignores_the_schedule():

@@ -1,8 +1,8 @@
 """What the recipes of all methods share: trunk, views, optimizer, schedule, and the facts."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from e2mc.config.criteria import Criterion
 from e2mc.config.fits import FewPercent, FineTune, LinearFit, Percent
@@ -76,14 +76,26 @@ class Optimizer(Strict):
     """Update rule and its constants (the learning rate belongs to the schedule)."""
 
     rule: Literal["lars", "larc", "sgd"] = "sgd"
-    """`lars`: VICReg's, 1-d parameters neither decayed nor adapted; `larc`: apex LARC without
-    clipping over SGD, adapts every parameter; `sgd`: plain momentum."""
+    """`lars`: VICReg's, divides by the norm of the decayed gradient; `larc`: apex LARC over SGD,
+    divides by the sum of both norms, as solo-learn's LARS does; `sgd`: plain momentum."""
     momentum: float = Field(0.9, ge=0, lt=1)
     """Momentum; no Nesterov."""
     weight_decay: float = Field(0.0, ge=0)
     """L2 penalty added to the gradient."""
     trust: float = Field(0.001, gt=0)
-    """Trust coefficient of LARS and LARC."""
+    """Trust coefficient of LARS and LARC (solo-learn's `eta`: 0.02)."""
+    clip: bool = False
+    """LARS and LARC never move a parameter faster than plain SGD: the trust ratio becomes
+    min(ratio / rate, 1) (apex `clip`, solo-learn `clip_lr`)."""
+    adapt_1d: bool | None = None
+    """Whether LARS and LARC decay and adapt biases and BatchNorm too; null: as the rule's official
+    script, `lars` does not, `larc` does (solo-learn `exclude_bias_n_norm: true` is `false`)."""
+
+    @model_validator(mode="after")
+    def _sgd_adapts_nothing(self) -> Self:
+        if self.rule == "sgd" and (self.clip or self.adapt_1d is not None):
+            raise ValueError("clip and adapt_1d belong to lars and larc: sgd has no trust ratio")
+        return self
 
 
 class Training(Strict):
@@ -144,6 +156,8 @@ class Recipe(Strict):
     """The criteria with which the paper continued this method, with its weights; may be empty."""
     hours: ClassVar[float]
     """Hours of ten epochs on two RTX 8000, as the paper reports them."""
+    reported_loss: ClassVar[tuple[float, float] | None] = None
+    """Base loss of trained ImageNet models as others report it; None: nobody published one."""
     weight_bytes: ClassVar[int]
     """Bytes of a ResNet-50 with the default heads in float32."""
 
