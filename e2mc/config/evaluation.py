@@ -108,11 +108,12 @@ class Neighbours(Strict):
     """Ranks of the neighbours whose distances Figure 3 shows."""
 
 
-class FewShot(Strict):
-    """Few labelled images per class of a folder tree, for every tree of `data.transfer`."""
+Classifier = Literal["linear", "knn"]
 
-    classifiers: Annotated[tuple[Literal["linear", "knn"], ...], Some, Distinct] = ("linear", "knn")
-    """`linear`: logistic regression; `knn`: the vote of `knn`, of as many neighbours as shots."""
+
+class FewLabels(Strict):
+    """Classifiers of frozen features from a number of labelled images of each class."""
+
     shots: Annotated[tuple[Count, ...], Some, Distinct] = (1, 5, 10)
     """Labelled images per class."""
     draws: int = Field(5, ge=1)
@@ -122,6 +123,28 @@ class FewShot(Strict):
     et al. 2020 takes)."""
     temperature: float = Field(0.07, gt=0)
     """Temperature of the cosine-weighted vote, as in `knn`."""
+
+
+class FewShot(FewLabels):
+    """Few labelled images per class of a folder tree, for every tree of `data.transfer`."""
+
+    classifiers: Annotated[tuple[Classifier, ...], Some, Distinct] = ("linear", "knn")
+    """`linear`: logistic regression; `knn`: the vote of `knn`, of as many neighbours as shots."""
+
+
+class Subsets(FewLabels):
+    """Accuracy on some of ImageNet's classes from some of its labels: the points of the map."""
+
+    classifier: Classifier = "linear"
+    """As of `few_shot.classifiers`."""
+    classes: Annotated[tuple[Count, ...], Distinct] = (10, 20, 50, 100)
+    """Sizes of the random subsets of classes; all classes are always a point too."""
+    shots: Annotated[tuple[Count, ...], Some, Distinct] = (1, 5, 10, 50, 500)
+    """Labelled images per class."""
+    groups: dict[str, Annotated[tuple[str, ...], Some]] = {}
+    """Coarse class -> its classes. With groups there are also subsets of related classes (whole
+    groups in random order, up to the size) and one with the coarse classes as labels of all
+    images; a class of no group is in neither."""
 
 
 class Evaluation(Strict):
@@ -141,6 +164,9 @@ class Evaluation(Strict):
     """Nearest neighbours."""
     few_shot: FewShot = FewShot()
     """Transfer to folders of class folders, with few labels."""
+    subsets: Subsets | None = None
+    """Subsets of ImageNet's classes and labels, for the map of where a criterion helps; null: no
+    map."""
     normalization_std: Deviations = (0.228, 0.224, 0.225)
     """Input normalisation of every evaluation (e2mc `eval_linear.py`: SwAV's 0.228) but VOC07."""
     pipeline: Literal["pillow", "fast"] = "pillow"

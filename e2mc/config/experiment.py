@@ -41,14 +41,20 @@ class TreeData(Strict):
 class Data(Strict):
     """Where the data sets lie, and who makes them if they are not there."""
 
-    prepare: Literal["digits", "cifar10"] | None = None
+    prepare: Literal["digits", "cifar10", "imagenet32"] | None = None
     """`digits`: write scikit-learn's digits as the data sets below, of `transfer` the tree
-    `inverted`; `cifar10`: download CIFAR-10 or read `cifar10_source`; null: the folders are
+    `inverted`; `cifar10`: download CIFAR-10 or read `cifar10_source`; `imagenet32`: 200 classes of
+    ImageNet at 32 pixels, of Tiny ImageNet's archive or `imagenet32_source`; null: the folders are
     there already."""
     cifar10_source: Path | None = None
     """Folder with `train/<class>/*` and `test/<class>/*` images instead of the download."""
     cifar10_per_class: int | None = Field(None, ge=1)
     """Training images of each class that are kept; null: all 5,000."""
+    imagenet32_source: Path | None = None
+    """Tiny ImageNet's archive or unpacked folder, or a folder with `train/<wnid>/*` and
+    `val/<wnid>/*` images, instead of the download."""
+    imagenet32_per_class: int | None = Field(None, ge=1)
+    """Training images of each class that are kept; null: all 500."""
     imagenet: ImageNetData = ImageNetData()
     """ImageNet, or any folder of class folders: pre-training, linear, semi-supervised."""
     inat18: Path | None = Path("data/inat18")

@@ -286,6 +286,12 @@ FEW_SHOT = Protocol(
         for shots in experiment.evaluation.few_shot.shots
     ),
 )
+SUBSETS = Protocol(
+    "subsets",
+    "Accuracy on subsets of ImageNet's classes and labels, for the map.",
+    "Subsets",
+    "imagenet",
+)
 PROTOCOLS = (
     LINEAR,
     LINEAR_ONLINE,
@@ -309,6 +315,7 @@ PROTOCOLS = (
         published=True,
     ),
     Protocol("knn", "Nearest neighbours on cached ImageNet features.", "k-NN", "imagenet"),
+    SUBSETS,
     FEW_SHOT,
 )
 

@@ -120,7 +120,8 @@ def import_checkpoint_settings(experiment: Experiment, base: str) -> ImportSetti
 
 def prepare_settings(experiment: Experiment) -> Data:
     """The data sets that are written here; what says how they are read keeps its default."""
-    kept = ("prepare", "cifar10_source", "cifar10_per_class", *DATASETS, "transfer")
+    sources = ("cifar10_source", "cifar10_per_class", "imagenet32_source", "imagenet32_per_class")
+    kept = ("prepare", *sources, *DATASETS, "transfer")
     return Data(**{name: getattr(experiment.data, name) for name in kept})
 
 

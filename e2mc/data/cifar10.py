@@ -14,11 +14,10 @@ from PIL import Image
 from e2mc import files
 from e2mc.config.experiment import ImageNetData
 from e2mc.data.imagenet import EXTENSIONS
-from e2mc.data.tree import label_lists, write_lists, write_tree
+from e2mc.data.tree import NamedImage, write_images, write_tree
 from e2mc.errors import E2MCError
 
 _BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
-_FOLDERS = {"train": "train", "test": "val"}
 
 
 def prepare_cifar10(
@@ -47,38 +46,19 @@ def prepare_cifar10(
     if source.is_file() and sha256 is not None:
         _require_hash(source, sha256)
     images = partial(_from_folder if source.is_dir() else _from_archive, source)
-
-    def write(part: Path) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for split, folder in _FOLDERS.items():
-            names: dict[str, list[str]] = {}
-            for category, suffix, content in images(split):
-                kept = names.setdefault(category, [])
-                if split == "train" and len(kept) == per_class:
-                    continue
-                kept.append(f"{category}_{split}_{len(kept):05d}{suffix}")
-                (part / folder / category).mkdir(parents=True, exist_ok=True)
-                (part / folder / category / kept[-1]).write_bytes(content)
-            counts[split] = sum(len(kept) for kept in names.values())
-            if split == "train":
-                ordered = [names[category] for category in sorted(names)]
-                lists = label_lists(ordered, sorted(imagenet.lists), seed=0)
-                write_lists(lists, imagenet.lists, imagenet.root, part)
-                counts["classes"] = len(names)
-        return counts
-
+    write = partial(write_images, imagenet=imagenet, images=images, per_class=per_class)
     return {"imagenet": write_tree(imagenet.root, "CIFAR-10", write)}
 
 
-def _from_folder(source: Path, split: str) -> Iterator[tuple[str, str, bytes]]:
-    """Class, file suffix and bytes of every image of a split."""
+def _from_folder(source: Path, split: str) -> Iterator[NamedImage]:
+    """Every image of a split."""
     images = sorted(
         path for path in (source / split).glob("*/*") if path.suffix.lower() in EXTENSIONS
     )
     if not images:
         raise E2MCError(f"{source} has no images {split}/<class>/*: is it a folder of CIFAR-10?")
     for path in images:
-        yield path.parent.name, path.suffix, path.read_bytes()
+        yield NamedImage(path.parent.name, path.suffix, path.read_bytes())
 
 
 def _require_hash(archive: Path, sha256: str) -> None:
@@ -90,7 +70,7 @@ def _require_hash(archive: Path, sha256: str) -> None:
         )
 
 
-def _from_archive(archive: Path, split: str) -> Iterator[tuple[str, str, bytes]]:
+def _from_archive(archive: Path, split: str) -> Iterator[NamedImage]:
     """As :func:`_from_folder`; members are read in memory, nothing is unpacked to disk."""
     with tarfile.open(archive) as tar:
 
@@ -106,7 +86,7 @@ def _from_archive(archive: Path, split: str) -> Iterator[tuple[str, str, bytes]]
             for image, label in zip(pixels.transpose(0, 2, 3, 1), batch["labels"], strict=True):
                 buffer = io.BytesIO()
                 Image.fromarray(image).save(buffer, format="PNG")
-                yield classes[label], ".png", buffer.getvalue()
+                yield NamedImage(classes[label], ".png", buffer.getvalue())
 
 
 class _PlainUnpickler(pickle.Unpickler):

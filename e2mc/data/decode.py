@@ -27,12 +27,16 @@ class CorruptImageError(E2MCError):
     """A file was read, and is no image that can be decoded completely."""
 
 
-def decode(path: Path | str) -> Image.Image:
+def decode(path: Path | str, content: bytes | None = None) -> Image.Image:
     """Decode one image file completely, as RGB.
 
     Grey, palette and CMYK files (ImageNet has some of each) are converted, transparency is
     dropped and of an animation the first frame is taken, as in all official code. Of 16 bits the
     upper 8 are kept, for grey files too, which Pillow alone would clip to white.
+
+    Args:
+        path: the file, named in errors.
+        content: its bytes, where they have been read or lie in an archive.
 
     Raises:
         CorruptImageError: the file is no image, truncated or corrupt; the message names it.
@@ -40,7 +44,7 @@ def decode(path: Path | str) -> Image.Image:
             floats, of which nobody knows the range.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path if content is None else BytesIO(content)) as image:
             return _as_rgb(image, path)
     except E2MCError:
         raise

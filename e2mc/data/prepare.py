@@ -7,6 +7,7 @@ from pathlib import Path
 from e2mc.config.experiment import Data
 from e2mc.data import digits, scenes
 from e2mc.data.cifar10 import prepare_cifar10
+from e2mc.data.imagenet32 import prepare_imagenet32
 from e2mc.data.tree import label_lists, write_lists, write_tree
 from e2mc.download.fetch import fetch
 from e2mc.download.registry import find
@@ -15,6 +16,8 @@ Summary = dict[str, dict[str, int]]
 
 CIFAR10_FOLDER = Path("data/cifar10")
 """Where the downloaded archive is kept for all experiments, relative to the repository's root."""
+IMAGENET32_FOLDER = Path("data/tiny-imagenet")
+"""The same of Tiny ImageNet."""
 
 
 def prepare(data: Data) -> Summary:
@@ -24,7 +27,8 @@ def prepare(data: Data) -> Summary:
         Data set -> counts of classes and of images per split; empty if nothing is to prepare.
 
     Raises:
-        E2MCError: a folder holds other data, or cannot be written; no source of CIFAR-10.
+        E2MCError: a folder holds other data, or cannot be written; no source of CIFAR-10 or Tiny
+            ImageNet.
     """
     if data.prepare == "digits":
         return prepare_digits(data)
@@ -32,6 +36,10 @@ def prepare(data: Data) -> Summary:
         (archive,) = find("cifar10")
         source = data.cifar10_source or fetch(archive, CIFAR10_FOLDER)
         return prepare_cifar10(data.imagenet, source, archive.sha256, data.cifar10_per_class)
+    if data.prepare == "imagenet32":
+        (archive,) = find("tiny-imagenet")
+        source = data.imagenet32_source or fetch(archive, IMAGENET32_FOLDER)
+        return prepare_imagenet32(data.imagenet, source, archive.sha256, data.imagenet32_per_class)
     return {}
 
 

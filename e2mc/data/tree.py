@@ -1,11 +1,13 @@
 """Whole data sets written at once: the folder is absent or complete."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from e2mc.config.experiment import ImageNetData
 from e2mc.errors import E2MCError
 from e2mc.files import write_json, write_text
 
@@ -52,6 +54,53 @@ def write_tree(root: Path, origin: str, write: Callable[[Path], dict[str, int]])
 
 def _replaceable(root: Path) -> bool:
     return (root / MARKER).exists() or not any(root.iterdir())
+
+
+class NamedImage(NamedTuple):
+    """One image of a source: its class, the suffix of its file, and its bytes."""
+
+    category: str
+    suffix: str
+    content: bytes
+
+
+def write_images(
+    part: Path,
+    imagenet: ImageNetData,
+    images: Callable[[str], Iterable[NamedImage]],
+    per_class: int | None,
+) -> dict[str, int]:
+    """Write `train/<class>/*`, `val/<class>/*` and class-balanced label lists.
+
+    Args:
+        part: the folder to fill, which becomes `imagenet.root`.
+        imagenet: where the label lists go.
+        images: the images of "train" or "test".
+        per_class: training images to keep of each class, the first ones; None: all.
+
+    Returns:
+        Counts of classes and images.
+    """
+    counts: dict[str, int] = {}
+    for split, folder in _FOLDERS.items():
+        names: dict[str, list[str]] = {}
+        for category, suffix, content in images(split):
+            kept = names.setdefault(category, [])
+            if split == "train" and len(kept) == per_class:
+                continue
+            kept.append(f"{category}_{split}_{len(kept):05d}{suffix}")
+            (part / folder / category).mkdir(parents=True, exist_ok=True)
+            (part / folder / category / kept[-1]).write_bytes(content)
+        counts[split] = sum(len(kept) for kept in names.values())
+        if split == "train":
+            ordered = [names[category] for category in sorted(names)]
+            lists = label_lists(ordered, sorted(imagenet.lists), seed=0)
+            write_lists(lists, imagenet.lists, imagenet.root, part)
+            counts["classes"] = len(names)
+    return counts
+
+
+_FOLDERS = {"train": "train", "test": "val"}
 
 
 def label_lists(

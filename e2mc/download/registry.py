@@ -1,7 +1,8 @@
 """The public files that experiments start from: one row each in ``config/downloads.csv``.
 
 The label lists are those of google-research/simclr at 383d414, measured; the hash and the mirror
-of CIFAR-10 are Keras's. No hash of an official checkpoint is published, see `e2mc.download.pins`.
+of CIFAR-10 are Keras's; length and hash of Tiny ImageNet are those that several public
+repositories record. No hash of an official checkpoint is published, see `e2mc.download.pins`.
 """
 
 import csv

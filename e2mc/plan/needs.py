@@ -17,6 +17,7 @@ from e2mc.config.protocols import (
     PROTOCOLS,
     SEMISUP,
     SNAPSHOTS,
+    SUBSETS,
     dataset_of_result,
     protocol_of,
     transfer_datasets,
@@ -26,8 +27,10 @@ from e2mc.errors import E2MCError
 from e2mc.plan import layout
 
 PAPER_TABLES = ("table1", "table2", "table3", "table_d1", "table_d2")
-TABLE_NAMES = (*PAPER_TABLES, "table_transfer")
-FIGURE_NAMES = ("figure2", "figure3", "figure4", "figure_d1", "figure_probe_epochs")
+TABLE_NAMES = (*PAPER_TABLES, "table_transfer", "map")
+FIGURE_NAMES = ("figure2", "figure3", "figure4", "figure_d1", "figure_probe_epochs", "figure_map")
+FIGURES_BESIDE = {"map": ("figure_map",)}
+"""Figures that are made with a table when it is asked for by its name."""
 STATISTICS_NAMES = ("significance", "trials")
 FIGURE_FORMATS = ("pdf", "png")
 FRONT_PAGE_FORMAT = "png"
@@ -79,6 +82,8 @@ def table_inputs(experiment: Experiment, table: str) -> list[Cell]:
     if table == "table_transfer":
         bases = shown.table_transfer or tuple(experiment.bases)
         return [cell for base in bases for cell in _few_shot(experiment, base)]
+    if table == "map":
+        return _map(experiment)
     if table == "reproduction":
         return reproduction_inputs(experiment)
     raise E2MCError(f"no table '{table}'; tables: {', '.join(TABLE_NAMES)}")
@@ -103,6 +108,8 @@ def figure_inputs(experiment: Experiment, figure: str) -> list[Cell]:
             for base in trained
             for cell in _linear(experiment, base, _principal(experiment, base))
         ]
+    if figure == "figure_map":
+        return _map(experiment)
     raise E2MCError(f"no figure '{figure}'; figures: {', '.join(FIGURE_NAMES)}")
 
 
@@ -181,6 +188,7 @@ _FIGURE_FILES = {
     "figure4": layout.CURVE,
     "figure_d1": layout.EMBEDDINGS,
     "figure_probe_epochs": layout.CURVE,
+    "figure_map": layout.METRICS,
 }
 
 
@@ -295,6 +303,19 @@ def _few_shot(experiment: Experiment, base: str) -> list[Cell]:
         if criterion != "continued"
         for dataset in experiment.data.transfer
         for protocol in FEW_SHOT.folders(experiment, dataset)
+        for trial in range(experiment.trials)
+    ]
+
+
+def _map(experiment: Experiment) -> list[Cell]:
+    """Every criterion beside continued training, of every base that has both."""
+    if experiment.evaluation.subsets is None:
+        return []
+    return [
+        Cell(name, criterion, trial, SUBSETS.stage)
+        for name, base in experiment.bases.items()
+        if "continued" in base.criteria and len(base.criteria) > 1
+        for criterion in base.criteria
         for trial in range(experiment.trials)
     ]
 

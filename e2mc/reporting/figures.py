@@ -1,4 +1,4 @@
-"""The paper's figures, and one more, as PNG and PDF with the same bytes every time."""
+"""The paper's figures, and two more, as PNG and PDF with the same bytes every time."""
 
 from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import as_file, files
@@ -14,6 +14,7 @@ from e2mc.plan import needs
 from e2mc.plan.needs import Cell
 from e2mc.plan.recorded import refuse_other_settings
 from e2mc.reporting.curves import figure4, figure_probe_epochs
+from e2mc.reporting.gain_map import figure_map
 from e2mc.reporting.marginals import figure2, figure_d1
 from e2mc.reporting.separability import figure3
 
@@ -25,7 +26,10 @@ DRAWERS: dict[str, Callable[[Experiment, Path, Sequence[Cell]], Figure]] = {
     "figure4": figure4,
     "figure_d1": figure_d1,
     "figure_probe_epochs": figure_probe_epochs,
+    "figure_map": figure_map,
 }
+
+_WANTED = {"figure4": "figures.figure4", "figure_map": "evaluation.subsets"}
 
 
 def write_figure(experiment: Experiment, results: Path, figure: str, paths: Iterable[Path]) -> None:
@@ -43,7 +47,7 @@ def write_figure(experiment: Experiment, results: Path, figure: str, paths: Iter
     """
     cells = needs.figure_inputs(experiment, figure)
     if not cells:
-        wanted = "figures.figure4" if figure == "figure4" else "a base that is trained with e2mc"
+        wanted = _WANTED.get(figure, "a base that is trained with e2mc")
         raise E2MCError(f"{figure} needs {wanted}; this experiment has none")
     refuse_other_settings(experiment, results, cells)
     with as_file(files("e2mc.reporting") / "paper.mplstyle") as sheet, style.context(sheet):

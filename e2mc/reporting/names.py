@@ -96,6 +96,15 @@ FIGURES = {
         "Curves of accuracy against epoch, a row per base model, a panel per share of the labels, "
         "a curve per arm. The last points are the numbers of Table 1.",
     ),
+    "figure_map": FigureText(
+        "Where it helps",
+        "Not in the paper: gain over continued training against the number of classes, by labelled "
+        "images per class. Bars are 95 % intervals from trials paired by seed; a triangle is a "
+        "difference that remains after Holm's correction over all points of the criterion on that "
+        "base, upwards where it helps, downwards where it hurts; at a circle nothing can be said.",
+        "A panel per base, criterion and kind of subset, with points and error bars around the "
+        "line of no gain.",
+    ),
 }
 
 

@@ -13,6 +13,7 @@ from e2mc.plan import needs
 from e2mc.plan.recorded import refuse_other_settings
 from e2mc.reporting import (
     accuracy_tables,
+    gain_map,
     latex,
     reproduction,
     statistics_tables,
@@ -63,6 +64,7 @@ _DEFINITIONS = {
     "table_d1": Definition(table_d1.cells, _single(table_d1.lay_out)),
     "table_d2": Definition(table_d2.cells, _single(table_d2.lay_out)),
     "table_transfer": Definition(transfer_table.cells, _single(transfer_table.lay_out)),
+    "map": Definition(gain_map.cells, _single(gain_map.lay_out)),
     "reproduction": Definition(reproduction.cells, reproduction.lay_out),
 }
 _LAYOUTS = {

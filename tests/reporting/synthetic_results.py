@@ -121,6 +121,9 @@ def write_figure_inputs(root: Path, settings: Experiment) -> None:
     for cell in needs.figure_inputs(settings, "figure4"):
         epochs = np.array((0, *(figure.snapshots if figure else ())))
         write_curve(root, cell, epochs, 50 + np.log1p(epochs) + rng.normal(0, 0.2, len(epochs)))
+    for cell in needs.figure_inputs(settings, "figure_map"):
+        sizes = [("random", n, shots) for n in (10, 200) for shots in (1, 5)]
+        write_points(root, cell, {point: rng.normal(50) for point in sizes})
     for cell in needs.figure_inputs(settings, "figure3"):
         path = root / layout.DISTANCES.format(**cell._asdict())
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,6 +144,18 @@ def write_curve(root: Path, cell: Cell, epochs: Any, top1: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [f"{e},{t:.3f},1.0,0.1" for e, t in zip(epochs, top1, strict=True)]
     path.write_text("\n".join(["epoch,top1,train_loss,learning_rate", *rows]) + "\n")
+
+
+def write_points(root: Path, cell: Cell, points: dict[tuple[str, int, int], float]) -> None:
+    """Accuracy by subset, classes and shots."""
+    path = root / layout.METRICS.format(**cell._asdict())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [
+        {"subset": subset, "classes": classes, "shots": shots, "top1": top1}
+        for (subset, classes, shots), top1 in points.items()
+    ]
+    metrics = {"protocol": cell.protocol, "last": 40.0, "best": 40.0, "test_samples": IMAGES}
+    path.write_text(json.dumps({**metrics, "points": lines}))
 
 
 def all_cells(settings: Experiment) -> list[Cell]:

@@ -22,7 +22,8 @@ from tests.reporting.synthetic_results import experiment, write_figure_inputs
 def settings() -> Experiment:
     bases = {"vicreg-60": {"method": "vicreg", "epochs": 60}}
     figures = {"figure4": {"bases": ["vicreg-60"], "epochs": 30, "every": 5, "trials": 2}}
-    return experiment(bases=bases, tables={}, trials=2, figures=figures)
+    mapped = {"subsets": {"classes": [10]}}
+    return experiment(bases=bases, tables={}, trials=2, figures=figures, evaluation=mapped)
 
 
 @pytest.fixture(scope="module")

@@ -132,6 +132,12 @@ def figure_inputs(wildcards):
     return [path(file) for file in needs.figure_files(experiment, wildcards.figure)]
 
 
+def figures_beside(table):
+    figures = needs.FIGURES_BESIDE.get(table, ())
+    formats = needs.FIGURE_FORMATS
+    return expand(path(layout.FIGURE), figure=figures, format=formats)
+
+
 def figure_caption(wildcards):
     text = FIGURES[wildcards.figure]
     return f"{text.title}: {text.caption}"

@@ -60,6 +60,7 @@ for name in TABLES:
             name
         input:
             expand(path(layout.TABLE_CSV), table=name),
+            figures_beside(name),
 
 
 rule tables:
