@@ -141,17 +141,29 @@ def check(path: Path) -> None:
 
 
 def changed(record: Path) -> list[str]:
-    """Names of the files of a record that are missing or not as they were written.
+    """Names of the files of a record that are there, and not as they were written.
 
     Raises:
         E2MCError: the record itself is damaged.
     """
-    content = read_json(record)
-    files = content.get(FILES, {}) if isinstance(content, dict) else {}
+    files = _files(record)
     there = {name: record.with_name(name) for name in files}
-    return [
-        name for name, file in there.items() if not file.is_file() or sha256(file) != files[name]
-    ]
+    return [name for name, file in there.items() if file.is_file() and sha256(file) != files[name]]
+
+
+def missing(record: Path) -> list[str]:
+    """Names of the files of a record that are not there.
+
+    Raises:
+        E2MCError: the record itself is damaged.
+    """
+    return [name for name in _files(record) if not record.with_name(name).is_file()]
+
+
+def _files(record: Path) -> dict[str, str]:
+    content = read_json(record)
+    files: dict[str, str] = content.get(FILES, {}) if isinstance(content, dict) else {}
+    return files
 
 
 def sha256(path: Path | str) -> str:

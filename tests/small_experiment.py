@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+from e2mc.plan.recorded import ASIDE
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -49,8 +51,9 @@ def checkout(folder: Path, experiment: dict[str, object] | None = None) -> Path:
 
 
 def shown(folder: Path) -> dict[str, bytes]:
-    """All that a reader of the results looks at."""
+    """All that a reader of the results looks at; what was set aside is none of it."""
     results = folder / "results/demo"
     parts = ("tables", "statistics", "figures")
     files = sorted(file for part in parts for file in results.glob(f"{part}/*"))
-    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+    there = [file for file in files if file.suffix != ASIDE]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in there}

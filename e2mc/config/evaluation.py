@@ -27,9 +27,10 @@ class Linear(LinearFits):
         dict[Percent, Count],
         BeforeValidator(_of_every_share, json_schema_input_type=Count | dict[Percent, Count]),
     ] = {1: 100, 10: 100, 100: 10}
-    """Augmented views per training image, by share of the labels; one number is that of all. As
-    many as epochs is the paper's protocol: a fresh view in every epoch, made when it is needed and
-    never stored. Fewer are cached on disk, and epoch e uses view e modulo their number."""
+    """Augmented views per training image, by share of the labels; one number is that of all, and a
+    share that is not named keeps its default. As many as epochs is the paper's protocol: a fresh
+    view in every epoch, made when it is needed and never stored. Fewer are cached on disk, and
+    epoch e uses view e modulo their number."""
     percents: Annotated[tuple[Percent, ...], Some, Distinct] = (1, 10, 100)
     """Shares of the labels."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -118,7 +119,8 @@ class FewLabels(Strict):
     draws: int = Field(5, ge=1)
     """Random choices of the labelled images that an accuracy is averaged over."""
     cost: float = Field(1.0, gt=0)
-    """Of the errors beside the L2 penalty, as scikit-learn's C (Tian et al. 2020: 1)."""
+    """Of the errors beside the L2 penalty, as scikit-learn's C (whose default, 1, the code of Tian
+    et al. 2020 takes)."""
     temperature: float = Field(0.07, gt=0)
     """Temperature of the cosine-weighted vote, as in `knn`."""
 

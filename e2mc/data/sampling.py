@@ -13,10 +13,12 @@ The official scripts that keep the last step (VICReg, all evaluations) never mee
 """
 
 
-def steps_per_epoch(images: int, batch_size: int, drop_last: bool = False) -> int:
-    """Steps of one epoch; `batch_size` counts the images of all processes."""
+def steps_per_epoch(
+    images: int, batch_size: int, drop_last: bool = False, least: int = LEAST_IMAGES
+) -> int:
+    """Steps of one epoch; arguments as those of :func:`epoch_batches`."""
     full, rest = divmod(images, batch_size)
-    return full + (not drop_last and rest >= LEAST_IMAGES)
+    return full + (not drop_last and rest >= least)
 
 
 def epoch_batches(
@@ -28,6 +30,7 @@ def epoch_batches(
     rank: int = 0,
     world_size: int = 1,
     drop_last: bool = False,
+    least: int = LEAST_IMAGES,
 ) -> list[NDArray[np.int64]]:
     """Indices of every batch of one process.
 
@@ -42,15 +45,16 @@ def epoch_batches(
         epoch: counted from the beginning of training.
         rank: of this process.
         world_size: number of processes.
-        drop_last: leave out the last, partial step; by default it is kept, if it has at least
-            `LEAST_IMAGES`.
+        drop_last: leave out the last, partial step; by default it is kept, if it is large enough.
+        least: images of all processes that a last step needs to be kept; 1 where nothing is made
+            of a batch's variance.
 
     Raises:
         E2MCError: the batch cannot be shared equally, or not even one step is full.
     """
     if batch_size % world_size:
         raise E2MCError(f"batch_size {batch_size} cannot be shared by {world_size} processes")
-    steps = steps_per_epoch(len(indices), batch_size, drop_last)
+    steps = steps_per_epoch(len(indices), batch_size, drop_last, least)
     if not steps:
         raise E2MCError(f"{len(indices)} images do not fill one batch of {batch_size}")
     order = np.argsort(hashed(stream(ORDER, seed, epoch), np.arange(len(indices))), kind="stable")

@@ -13,7 +13,7 @@ from e2mc.evaluation.results import write_classification
 from e2mc.provenance import provenance
 
 ITERATIONS = 1000
-"""Of L-BFGS, as in Tian et al. 2020."""
+"""Of L-BFGS, as in the code of Tian et al. 2020 (WangYueFt/rfs, `eval/meta_eval.py`)."""
 
 
 def few_shot(
@@ -92,8 +92,8 @@ def classify(
 ) -> NDArray[np.int64]:
     """Predicted classes of the test samples, (m,), from labelled features (n, dim).
 
-    `linear` is logistic regression with an L2 penalty on features of unit length, as in Tian et
-    al. 2020 (*Rethinking few-shot image classification*); `knn` the cosine-weighted vote of the
+    `linear` is logistic regression with an L2 penalty on features of unit length, as in the
+    code of Tian et al. 2020 (*Rethinking few-shot image classification*); `knn` the cosine-weighted vote of the
     `shots` nearest.
     """
     if classifier == "knn":

@@ -220,7 +220,7 @@ class _Group:
             for head in self.heads
         ]
         rows, seed = np.arange(len(targets)), self.heads[0].seed
-        order = np.concatenate(epoch_batches(rows, fit.batch_size, seed, epoch))
+        order = np.concatenate(epoch_batches(rows, fit.batch_size, seed, epoch, least=1))
         loss = self.bias.new_zeros(len(self.heads))
         for batch in torch.split(copied(order, features.device), fit.batch_size):
             x = features.index_select(0, batch).to(self.operand.dtype)

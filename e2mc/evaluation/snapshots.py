@@ -22,7 +22,7 @@ from e2mc.errors import E2MCError
 from e2mc.evaluation.probe import Head, fit_heads
 from e2mc.evaluation.results import write_csv
 from e2mc.evaluation.streams import best_device
-from e2mc.files import digest, read_json, sha256, write_json
+from e2mc.files import digest, read_json, sha256, write_json, write_record
 from e2mc.models.backbone import Trunk, build_backbone
 from e2mc.models.store import load_metadata, load_state, load_strict
 from e2mc.plan import layout
@@ -75,7 +75,7 @@ def snapshots(
                 settings.model_dump(mode="json"), {model.name: model for model in models}
             ),
         }
-        write_json(output / layout.METRICS_FILE, content)
+        write_record(output / layout.METRICS_FILE, content, [output / layout.CURVE_FILE])
         for epoch in epochs:
             (state / f"epoch{epoch}.json").unlink()
 

@@ -106,6 +106,11 @@ class BarlowTwins(Method):
         self.redundancy = recipe.redundancy
         self.bias_rate = recipe.bias_rate
 
+    def uninformed_loss(self, images: int) -> float:
+        """Of unrelated views, expected: a correlation is 0 on average, its square 1 / (n - 1)."""
+        d, square = self.bn.num_features, 1 / (images - 1)
+        return d * (1 + square) + self.redundancy * d * (d - 1) * square
+
     def forward(self, views: list[Tensor]) -> Step:
         """The loss; criteria see the projector's output, before it is standardised."""
         embeddings = [self.embed(view) for view in pair(views, self.name)]

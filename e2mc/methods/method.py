@@ -62,6 +62,17 @@ class Method(nn.Module):
         embeddings: Tensor = self.projector(self.backbone(images))
         return embeddings
 
+    def uninformed_loss(self, images: int) -> float | None:
+        """The base loss of a model that has learned nothing; by default unknown.
+
+        A trained checkpoint lies clearly below it in its first step. One that does not was read or
+        is shown images in another way than it was trained.
+
+        Args:
+            images: in a batch, over all ranks.
+        """
+        return None
+
     def parameter_groups(self, training: Training) -> list[dict[str, Any]]:
         """Parameter groups for the optimizer; frozen parameters are left out."""
         return [{"params": trainable(self)}]

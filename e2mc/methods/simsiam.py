@@ -84,6 +84,10 @@ class SimSiam(Method):
         self.projector = simsiam_projector(backbone.feature_dimension, recipe.projector)
         self.predictor = simsiam_predictor(recipe.projector, recipe.predictor)
 
+    def uninformed_loss(self, images: int) -> float:
+        """Of predictions unrelated to what they predict: 0."""
+        return 0.0
+
     def forward(self, views: list[Tensor]) -> Step:
         """The loss; criteria see z, with its gradient. Each view has its own forward pass."""
         embeddings = [self.embed(view) for view in pair(views, self.name)]

@@ -1,5 +1,6 @@
 """SwAV (Caron et al., NeurIPS 2020)."""
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -161,6 +162,10 @@ class SwAV(Method):
         self.iterations = recipe.sinkhorn_iterations
         shape = (self.full_views, recipe.queue_length, recipe.projector[-1])
         self.register_buffer("queue", torch.zeros(shape) if recipe.queue_length else None)
+
+    def uninformed_loss(self, images: int) -> float:
+        """Of equal scores for all prototypes: the logarithm of their number, 8.006 of 3,000."""
+        return math.log(self.prototypes.out_features)
 
     def before_step(self, step: int, epoch: int, training: Training) -> None:
         """The queue and the prototypes may wait (official `--epoch_queue_starts` and

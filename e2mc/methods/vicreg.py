@@ -110,6 +110,10 @@ class VICReg(Method):
         self.projector = vicreg_projector(backbone.feature_dimension, recipe.projector)
         self.weights = (recipe.invariance, recipe.variance, recipe.covariance)
 
+    def uninformed_loss(self, images: int) -> float:
+        """Of equal embeddings, where the hinge alone is not zero: 24.75 with official weights."""
+        return self.weights[1] * variance_hinge(torch.zeros(2, 1)).item()
+
     def forward(self, views: list[Tensor]) -> Step:
         """The loss; criteria see the projector's output."""
         embeddings = [self.embed(view) for view in pair(views, self.name)]

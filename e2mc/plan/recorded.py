@@ -85,7 +85,8 @@ def other_settings(experiment: Experiment, results: Path, cells: Iterable[Cell])
 def damaged(results: Path) -> list[Fault]:
     """Records and files that are not as they were written; features are left to their readers.
 
-    What a training says about its epochs has no reader, and is not looked at.
+    A file that is not there is no damage: Snakemake makes it again if anything needs it. What a
+    training says about its epochs has no reader, and is not looked at.
     """
     found = []
     for record in sorted(records_of(results)):
@@ -95,7 +96,7 @@ def damaged(results: Path) -> list[Fault]:
             found.append(Fault(str(record.relative_to(results)), "is damaged"))
             continue
         if files:
-            problem = f"is not about what lies there: {', '.join(files)} changed or missing"
+            problem = f"is not about what lies there: {', '.join(files)} changed"
             found.append(Fault(str(record.relative_to(results)), problem))
     return found
 

@@ -9,19 +9,24 @@ from e2mc.reporting import findings
 from e2mc.reporting.accuracies import Line, estimate, footnote, printed, published_columns
 from e2mc.reporting.names import E2MC, PROTOCOLS
 from e2mc.reporting.published import published_test
-from e2mc.reporting.results import Evaluations, address, summarise
+from e2mc.reporting.results import Evaluations, address, paired_trials, summarise
 from e2mc.reporting.significance import Comparison, compare_images, compare_over_trials
 from e2mc.reporting.statistics_tables import TEST_COLUMNS, TESTS, test_cells
-from e2mc.reporting.table import Cell, Column, Row, Shown, Statistic, Table
+from e2mc.reporting.table import Cell, Column, Interval, Row, Shown, Statistic, Table
 
 SIGNIFICANCE = 0.05
 """Level of Table D.1 (the paper's)."""
 
 _ARMS = ("base", "e2mc")
+_SAME_TRIAL = Column("Same-trial $Δ$", "r")
 
 
 def cells(found: Evaluations) -> pd.DataFrame:
-    """One line per protocol: the tests, the trials, the means, and what the paper printed."""
+    """One line per protocol: the tests, the trials, the means, and what the paper printed.
+
+    The tests are of the trials nearest each mean, as in the paper, which need not be the same:
+    ``same_trial_differences`` are those between the two models of one trial.
+    """
     scores = found.scores
     base = str(scores["base"].iloc[0])
     comparisons = [(base, *_ARMS, str(name)) for name in scores["protocol"].unique()]
@@ -43,6 +48,13 @@ def _beside(found: Evaluations, comparison: Comparison) -> dict[str, Any]:
         columns[f"{criterion}_n"] = entry.n
         accuracy = published_columns(found.experiment, base, criterion, protocol)
         columns |= {f"{criterion}_{key}": value for key, value in accuracy.items()}
+    pairs = paired_trials(found.scores, base, *_ARMS, protocol)
+    differences = (pairs["model"] - pairs["reference"]) / 100
+    columns |= {
+        "same_trial_differences": " ".join(f"{difference:+.4f}" for difference in differences),
+        "same_trial_lowest": differences.min(),
+        "same_trial_highest": differences.max(),
+    }
     test = published_test(found.experiment.bases[base].published, protocol)
     return columns | {
         "published_difference": nan if test is None else test.difference,
@@ -60,7 +72,7 @@ def lay_out(found: Evaluations, frame: pd.DataFrame) -> Table:
         "table_d1",
         "Table D.1: significance",
         _caption(found, frame),
-        [*columns, *TEST_COLUMNS.values()],
+        [*columns, *TEST_COLUMNS.values(), _SAME_TRIAL],
         [[_row(line) for line in frame.to_dict("records")]],
         published="below" if found.experiment.comparable else "",
         dense=True,
@@ -87,7 +99,11 @@ def _row(line: Line) -> Row:
             "mcnemar_p": line["published_mcnemar_p"],
         }
         tests |= {key: tests[key]._replace(published=value) for key, value in in_paper.items()}
-    return Row([Cell(PROTOCOLS[line["protocol"]]), *means, *tests.values()])
+    same_trial = Cell(
+        Interval(line["same_trial_lowest"], line["same_trial_highest"]),
+        link=address(line["base"], _ARMS[1], line["protocol"]),
+    )
+    return Row([Cell(PROTOCOLS[line["protocol"]]), *means, *tests.values(), same_trial])
 
 
 def _caption(found: Evaluations, frame: pd.DataFrame) -> str:
@@ -100,7 +116,8 @@ def _caption(found: Evaluations, frame: pd.DataFrame) -> str:
         f"Significance of {E2MC} for {base} on {images} test images. {spread.capitalize()} "
         "$Δ$ (a fraction) and the tests are of one model per side, the trial nearest the mean "
         f"with the fewest labels: {TESTS} Holm: permutation $p$ adjusted for the {len(frame)} "
-        f"rows. {_verdict(frame)}{_across(frame)}" + findings.scale(found.experiment, found.scores)
+        f"rows. {_same_trial(frame)}{_verdict(frame)}{_across(frame)}"
+        + findings.scale(found.experiment, found.scores)
     )
 
 
@@ -117,6 +134,13 @@ def _verdict(frame: pd.DataFrame) -> str:
         f"Significant at {SIGNIFICANCE} after Holm, {len(clauses)} of {tested}: "
         f"{'; '.join(clauses)}. "
     )
+
+
+def _same_trial(frame: pd.DataFrame) -> str:
+    tested = frame.dropna(subset=["trial", "reference_trial"])
+    others = int((tested["trial"] != tested["reference_trial"]).sum())
+    tests = f"; {others} of {len(tested)} rows test models of different trials" if others else ""
+    return f"Same-trial $Δ$: the smallest and the largest difference within a trial{tests}. "
 
 
 def _across(frame: pd.DataFrame) -> str:

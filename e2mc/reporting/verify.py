@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 
 from e2mc.config import Experiment, load_experiment
-from e2mc.config.protocols import EMBEDDINGS, protocol_of
+from e2mc.config.protocols import EMBEDDINGS, SNAPSHOTS, protocol_of
 from e2mc.errors import E2MCError
-from e2mc.files import SEAL, read_json, sha256
+from e2mc.files import SEAL, missing, read_json, sha256
 from e2mc.plan import layout, needs, recorded
 from e2mc.plan.needs import Cell
 from e2mc.reporting.significance import write_statistics
 from e2mc.reporting.tables import write_table
 from e2mc.statistics.average_precision import voc_average_precision
 
+SHOWN = 5
 TOLERANCE = 1e-6
 """Per cent: what another order of summation may change in an accuracy."""
 
@@ -51,6 +52,10 @@ def run(results: Path) -> int:
     ]
     for problem in problems:
         print(f"  {problem}")
+    absent = [name for record in recorded.records_of(results) for name in _absent(record)]
+    if absent:
+        shown = ", ".join(sorted(set(absent))[:SHOWN])
+        print(f"  files that were not checked, for they are not there: {len(absent)} ({shown})")
     if problems:
         print(
             f"{results}: what is printed does NOT follow from what lies there "
@@ -67,6 +72,13 @@ def run(results: Path) -> int:
 def _lies(results: Path, cell: Cell) -> bool:
     pattern = layout.EMBEDDINGS if cell.protocol == EMBEDDINGS else layout.METRICS
     return (results / pattern.format(**cell._asdict())).exists()
+
+
+def _absent(record: Path) -> list[str]:
+    try:
+        return missing(record)
+    except E2MCError:  # a problem of its own
+        return []
 
 
 def _files(results: Path) -> Iterator[str]:
@@ -102,7 +114,7 @@ def _settings(experiment: Experiment, results: Path, cells: list[Cell]) -> Itera
 def _accuracies(results: Path, cells: list[Cell]) -> Iterator[str]:
     """Results whose score is not that of their predictions."""
     for cell in cells:
-        if cell.protocol == EMBEDDINGS:
+        if cell.protocol in (EMBEDDINGS, SNAPSHOTS.stage):  # held to their hashes alone
             continue
         names = cell._asdict()
         record = layout.METRICS.format(**names)

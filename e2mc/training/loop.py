@@ -14,12 +14,19 @@ from e2mc.models import save_model
 from e2mc.provenance import provenance
 from e2mc.training.distributed import Place, over_ranks, parallel
 from e2mc.training.optim import momentum_of, set_learning_rate
-from e2mc.training.plan import Plan, describe, make_plan
+from e2mc.training.plan import Plan, describe, describe_first_step, first_step, make_plan
 from e2mc.training.progress import Progress, reported
 from e2mc.training.resumable import States, remaining, session
 from e2mc.training.run import Run, build_run
 from e2mc.training.schedule import learning_rate
-from e2mc.training.snapshots import hand_over, keep, kept_until, metadata_of, remove_kept
+from e2mc.training.snapshots import (
+    hand_over,
+    keep,
+    kept_until,
+    metadata_of,
+    remove_kept,
+    snapshots_beside,
+)
 from e2mc.training.state import remove_states
 from e2mc.training.step import autocast, loss_of, update
 from e2mc.training.tensorboard import Events, written_events
@@ -119,7 +126,10 @@ def _train(
         rate = learning_rate(training, run.step / steps, training.epochs)
         set_learning_rate(run.optimizer, rate)
         run.module.before_step(run.step, run.step // steps, training)
+        fresh = run.first_loss is None
         loss, values = loss_of(run, network, views, precision, states.folder)
+        if fresh and run.first_loss is not None and place.rank == 0:
+            print(describe_first_step(first_step(run, settings)), flush=True)
         update(run, loss)
         run.module.after_step(run.step, last_of_model)
         corrupt = over_ranks(data.corrupt, place) if data.skip_corrupt else 0
@@ -150,13 +160,14 @@ def _write_metrics(
         {
             "final": run.history.rows[settings.training.epochs - 1],
             **({"snapshots": list(settings.snapshots)} if settings.snapshots else {}),
+            "first_step": first_step(run, settings),
             "plan": {name: {"run": here, "paper": paper} for name, (here, paper) in plan.items()},
             "cost": {**progress.cost(), "processes_before": run.processes[:-1]},
             "provenance": provenance(
                 settings.model_dump(mode="json"), {} if start is None else {"start": start}
             ),
         },
-        [output],
+        [output, *snapshots_beside(settings, output)],
     )
 
 

@@ -1,5 +1,6 @@
 """What a run will do, beside what the paper did."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from e2mc.config.methods import Optimizer, Training
 from e2mc.config.protocols import IMAGENET_1K
 from e2mc.config.settings import TrainSettings
 from e2mc.training.distributed import Place
+from e2mc.training.run import Run
 
 PAPER_IMAGES = IMAGENET_1K.train
 PAPER_PROCESSES = 2
@@ -95,6 +97,26 @@ def _paper_criterion(settings: TrainSettings) -> Criterion | None:
         return None
     published = {criterion.kind: criterion for criterion in settings.recipe.paper_criteria}
     return published.get(settings.criterion.kind)
+
+
+def first_step(run: Run, settings: TrainSettings) -> dict[str, Any]:
+    """The base loss of the first step, beside what says whether the weights were read rightly."""
+    return {
+        "base_loss": run.first_loss,
+        "nothing_learned": run.module.uninformed_loss(settings.training.batch_size),
+        "reported": settings.recipe.reported_loss,
+    }
+
+
+def describe_first_step(found: Mapping[str, Any]) -> str:
+    """One line of the plan's form."""
+    beside = []
+    if found["nothing_learned"] is not None:
+        beside.append(f"{found['nothing_learned']:.4g} where nothing was learned")
+    if found["reported"] is not None:
+        beside.append("{:g} to {:g} reported on ImageNet".format(*found["reported"]))
+    line = f"  {'first base loss':<24}{found['base_loss']:.4g}"
+    return f"{line}  ({'; '.join(beside)})" if beside else line
 
 
 def describe(plan: Plan) -> str:

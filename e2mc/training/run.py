@@ -32,6 +32,7 @@ class Run:
         step: steps done.
         skipped: how many steps the scaler has skipped in a row, up to now.
         processes: how many it ran on, one number per change.
+        first_loss: base loss of the first step that was not skipped, before any update.
     """
 
     identity: str
@@ -43,6 +44,7 @@ class Run:
     step: int = 0
     skipped: int = 0
     processes: list[int] = field(default_factory=list)
+    first_loss: float | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on, as tensors and plain values."""
@@ -53,6 +55,7 @@ class Run:
             "scaler": self.scaler.state_dict(),
             "history": self.history.state_dict(),
             "skipped": self.skipped,
+            "first_loss": self.first_loss,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -65,6 +68,7 @@ class Run:
             self.scaler.load_state_dict(state["scaler"])
         self.history.load_state_dict(state["history"])
         self.skipped = state["skipped"]
+        self.first_loss = state["first_loss"]
 
 
 def build_run(settings: TrainSettings, start: Path | None, place: Place) -> Run:

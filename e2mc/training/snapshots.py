@@ -77,6 +77,11 @@ def hand_over(settings: TrainSettings, folder: Path, output: Path) -> None:
             shutil.copyfile(path, temporary)
 
 
+def snapshots_beside(settings: TrainSettings, output: Path) -> list[Path]:
+    """Where they lie after the run."""
+    return [output.with_name(SNAPSHOT_FILE.format(epoch=epoch)) for epoch in settings.snapshots]
+
+
 def remove_kept(settings: TrainSettings, folder: Path) -> None:
     """Delete what was handed over."""
     for _, path in _kept(settings, folder):

@@ -67,6 +67,8 @@ def loss_of(
             f"step {run.step + 1}: {error}; {found}. Lower the learning rate or the criterion's "
             f"weights, or use bfloat16 instead of float16. States saved before it are in {state}."
         ) from error
+    if run.first_loss is None:
+        run.first_loss = made.loss.item()
     return loss, {"loss": loss, **values}
 
 

@@ -41,6 +41,14 @@ def test_a_last_batch_of_one_image_is_left_out(images: int, sizes: list[int]) ->
     assert steps_per_epoch(images, 10) == len(sizes)
 
 
+def test_a_last_batch_of_one_image_is_kept_where_one_is_enough() -> None:
+    batches = epoch_batches(INDICES[:21], 10, 0, 0, least=1)
+    assert [len(batch) for batch in batches] == [10, 10, 1]
+    np.testing.assert_array_equal(np.sort(np.concatenate(batches)), INDICES[:21])
+    assert steps_per_epoch(21, 10, least=1) == 3
+    assert steps_per_epoch(20, 10, least=1) == 2
+
+
 def test_ranks_share_the_steps_of_a_single_process() -> None:
     alone = epoch_batches(INDICES, 8, 4, 9)
     ranks = [epoch_batches(INDICES, 8, 4, 9, rank=rank, world_size=2) for rank in (0, 1)]

@@ -32,6 +32,19 @@ def test_a_changed_shard_is_noticed_on_demand(tmp_path):
         open_features(index, verify=True)
 
 
+def test_features_that_are_removed_half_way(tmp_path):
+    x, y = clusters(20, 5, 3, 2)
+    index = write_features(tmp_path, x, y, crops=["random", "random"], shards=2)
+    features = open_features(index)
+    np.testing.assert_array_equal(features.view(0), x[0].astype(np.float16))
+    (tmp_path / "shard-0001.npy").unlink()
+    with pytest.raises(E2MCError, match=r"shard-0001.npy is missing; delete .* extract .* again"):
+        features.view(1)
+    index.unlink()
+    with pytest.raises(E2MCError, match=r"index.json does not exist. .*extract them again"):
+        open_features(index)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite(tmp_path, value):
     x, y = clusters(9000, 2, 3, 1)

@@ -9,6 +9,7 @@ from e2mc.config.settings import LinearSettings
 from e2mc.errors import E2MCError
 from e2mc.evaluation.linear import linear
 from e2mc.evaluation.probe import Head, fit_heads
+from e2mc.files import read_json, write_record
 from tests.evaluation.cached_features import CLASSES, clusters, write_features
 
 EPOCHS = 6
@@ -108,8 +109,7 @@ def test_nothing_to_do_on_cached_views(folder):
 
 def rewrite(folder, split, **changes):
     path = folder / split / "index.json"
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, **changes}))
+    write_record(path, {**read_json(path), **changes})
 
 
 @pytest.mark.parametrize(

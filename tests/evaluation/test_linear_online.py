@@ -151,7 +151,9 @@ def outcome(folder: Path) -> dict[str, Any]:
     for path in folder.rglob("metrics.json"):
         content = json.loads(path.read_text())
         found[str(path.relative_to(folder))] = {
-            key: value for key, value in content.items() if key not in ("cost", "provenance")
+            key: value
+            for key, value in content.items()
+            if key not in ("cost", "provenance", "seal")
         }
     return found
 

@@ -93,7 +93,11 @@ def outcome(folder):
     files = sorted(folder.rglob("*.csv"))
     metrics = {p.parent.name: json.loads(p.read_text()) for p in folder.rglob("metrics.json")}
     numbers = {
-        name: {key: value for key, value in content.items() if key not in ("cost", "provenance")}
+        name: {
+            key: value
+            for key, value in content.items()
+            if key not in ("cost", "provenance", "seal")
+        }
         for name, content in metrics.items()
     }
     return {str(p.relative_to(folder)): p.read_bytes() for p in files}, numbers

@@ -27,8 +27,8 @@ def test_costs_by_stage(tmp_path: Path) -> None:
     train, test = found[f"logs/extract_imagenet/{model}.log"].records
     record(tmp_path, train, 3600, 1)
     record(tmp_path, test, 3700, 1)
-    for share, file in enumerate(found[f"logs/linear/{model}.log"].records):
-        record(tmp_path, file, 60 * (share + 1), 0)
+    for share, file in enumerate(found[f"logs/linear_online/{model}.log"].records):
+        record(tmp_path, file, 90 * (share + 1), 0)
     for name in (model, "swav-60-e2mc-trial0"):
         (file,) = found[f"logs/pretrain/{name}.log"].records
         record(tmp_path, file, 7200, 2, restarts=1)
@@ -36,7 +36,7 @@ def test_costs_by_stage(tmp_path: Path) -> None:
     assert by_stage == {
         "pretrain": Cost(2, 14_400, 8.0, 2),
         "extract_imagenet": Cost(1, 3700, 3700 / 3600, 0),
-        "linear": Cost(1, 180, 0, 0),
+        "linear_online": Cost(1, 180, 0, 0),
     }
     cost = "It took 9.0 GPU-hours and 5 h 5 min of computing; jobs: 4, restarts: 2."
     assert summary(settings, tmp_path).endswith(cost)

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from e2mc.config import Experiment
-from tests.reporting.synthetic_results import experiment, rows, written
+from e2mc.plan import needs
+from tests.reporting.synthetic_results import experiment, rows, write_results, written
 
 
 def test_table_d1(settings: Experiment, results: Path, tmp_path: Path) -> None:
@@ -19,6 +20,22 @@ def test_table_d1(settings: Experiment, results: Path, tmp_path: Path) -> None:
     assert "None of 5 differences is significant at 0.05 after Holm" in tex
     assert "no permutation test can reach a $p$ below 0.25" in tex
     assert rows(tex)[0][3] == "$+0.020$"
+
+
+def test_differences_within_a_trial_stand_beside_those_of_the_trials_nearest_the_means(
+    settings: Experiment, tmp_path: Path
+) -> None:
+    """The base's trials 50, 52, 54 and the model's 59, 51, 54 %: trial 1 against trial 2."""
+    percent = {"base": (50.0, 52.0, 54.0), "e2mc": (59.0, 51.0, 54.0)}
+    cells = needs.table_inputs(settings, "table_d1")
+    write_results(tmp_path, cells, lambda cell: percent.get(cell.criterion, (0.0,) * 3)[cell.trial])
+    frame, tex = written(settings, tmp_path, "table_d1", tmp_path / "tables")
+    row = frame.iloc[0]
+    assert (row["reference_trial"], row["trial"]) == (1, 2)
+    assert row["same_trial_differences"] == "+0.0900 -0.0100 +0.0000"
+    assert (row["same_trial_lowest"], row["same_trial_highest"]) == pytest.approx((-0.01, 0.09))
+    assert rows(tex)[0][3:10:6] == ["$+0.020$", "$[-0.010, +0.090]$"]
+    assert "5 of 5 rows test models of different trials" in tex
 
 
 def test_published_numbers_stand_in_second_lines_with_their_marks_explained(
@@ -37,4 +54,4 @@ def test_a_base_without_a_published_test_has_no_second_lines(tmp_path: Path, res
     frame, tex = written(own, results, "table_d1", tmp_path)
     assert set(frame["published_mcnemar_p"]) == {""}
     # the means have published numbers, the tests have none
-    assert rows(tex)[1][1].startswith(r"{\scriptsize(") and rows(tex)[1][3:] == [""] * 6
+    assert rows(tex)[1][1].startswith(r"{\scriptsize(") and rows(tex)[1][3:] == [""] * 7

@@ -69,6 +69,18 @@ def test_sound_results_pass_wherever_they_lie(
     assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
 
 
+def test_what_was_deleted_to_save_the_disk_is_said_and_is_no_problem(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = results / layout.MODEL.format(**LINEAR._asdict())
+    write_text(model, "weights")
+    write_record(results / layout.PRETRAIN_METRICS.format(**LINEAR._asdict()), {}, [model])
+    model.unlink()
+    assert run(results) == 0
+    said = "files that were not checked, for they are not there: 1 (model.safetensors)"
+    assert said in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "file",
     [

@@ -9,6 +9,7 @@ import torch._dynamo
 from e2mc.config import parse_experiment, stages
 from e2mc.config.criteria import E2MC, MMCR
 from e2mc.config.experiment import Images
+from e2mc.config.settings import TrainSettings
 from e2mc.errors import E2MCError
 from e2mc.methods.official import import_checkpoint
 from e2mc.models import load_momentum, load_state
@@ -23,6 +24,14 @@ from tests.training.tiny import BACKBONE, CRITERION, RECIPES, RESULTS, tiny_sett
 def history(folder: Path) -> list[dict[str, float]]:
     with (folder / "history.csv").open() as stream:
         return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(stream)]
+
+
+def first_loss_by_hand(settings: TrainSettings) -> float:
+    """The base loss of the first batch of the first epoch, outside the loop."""
+    run = build_run(settings, None, Place(0, 1, 0))
+    views, _ = next(loop._open_data(settings, Place(0, 1, 0)).epoch(0))
+    loss: float = run.module(views).loss.item()
+    return loss
 
 
 def same(first: Path, second: Path) -> bool:
@@ -62,6 +71,9 @@ def test_history_and_metrics(images, tmp_path):
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["final"] == rows[-1]
     assert metrics["provenance"]["settings"]["seed"] == settings.seed
+    first = metrics["first_step"]
+    assert first["base_loss"] == pytest.approx(first_loss_by_hand(settings), rel=1e-5)
+    assert first["nothing_learned"] == pytest.approx(24.75) and first["reported"] is None
     assert metrics["plan"]["effective batch"] == {"run": 8, "paper": None}
     assert metrics["cost"]["processes"] == 1 and metrics["cost"]["restarts"] == 0
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["progress.json"]

@@ -4,7 +4,7 @@ from e2mc.config import parse_experiment
 from e2mc.config.methods import RECIPES
 from e2mc.config.stages import pretrain_settings, scratch_settings
 from e2mc.training.distributed import Place
-from e2mc.training.plan import describe, make_plan
+from e2mc.training.plan import describe, describe_first_step, make_plan
 
 METHODS = ("vicreg", "swav", "simsiam")
 EXPERIMENT = {
@@ -39,6 +39,15 @@ def test_differences_stand_beside_the_papers_values():
     assert lines["epochs"] == "10  (as the paper)"
     assert lines["criterion"] == "none  (as the paper)"
     assert lines["precision"] == "bfloat16  (paper: float16)"
+
+
+def test_the_first_loss_stands_beside_what_is_known_of_it():
+    found = {"base_loss": -0.91234, "nothing_learned": 0.0, "reported": (-0.94, -0.93)}
+    line = describe_first_step(found)
+    assert line.split("  (")[0].split() == ["first", "base", "loss", "-0.9123"]
+    assert line.endswith("(0 where nothing was learned; -0.94 to -0.93 reported on ImageNet)")
+    unknown = {"base_loss": 3.5, "nothing_learned": None, "reported": None}
+    assert describe_first_step(unknown).split() == ["first", "base", "loss", "3.5"]
 
 
 def test_training_from_scratch_is_nothing_the_paper_did():

@@ -156,6 +156,8 @@ class Recipe(Strict):
     """The criteria with which the paper continued this method, with its weights; may be empty."""
     hours: ClassVar[float]
     """Hours of ten epochs on two RTX 8000, as the paper reports them."""
+    reported_loss: ClassVar[tuple[float, float] | None] = None
+    """Base loss of trained ImageNet models as others report it; None: nobody published one."""
     weight_bytes: ClassVar[int]
     """Bytes of a ResNet-50 with the default heads in float32."""
 

@@ -25,6 +25,8 @@ class SimSiam(Recipe):
     paper_criteria: ClassVar[tuple[Criterion, ...]] = (
         E2MC(space="hypersphere", entropy_weight=0.001, covariance_weight=0.01),  # section B.1
     )
+    reported_loss: ClassVar[tuple[float, float]] = (-0.94, -0.93)
+    # after 100 epochs, 68.0 % top-1: github.com/taoyang1122/pytorch-SimSiam/issues/2
     hours: ClassVar[float] = 14.0
     weight_bytes: ClassVar[int] = 153_071_816
 
