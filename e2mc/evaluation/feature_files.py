@@ -141,7 +141,8 @@ def open_features(index: Path | str, *, verify: bool = False) -> Features:
     if not index.exists():
         raise E2MCError(
             f"{index} does not exist. Features are deleted when all that reads them is done, "
-            "unless evaluation.keep_features is true: extract them again; what is evaluated stays"
+            "unless evaluation.keep_features is true: extract them again; what is evaluated "
+            "already stays"
         )
     content = read_json(index)
     try:
