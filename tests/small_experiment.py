@@ -37,7 +37,6 @@ def checkout(folder: Path, experiment: dict[str, object] | None = None) -> Path:
     """A copy of the workflow that `snakemake all` runs this experiment in; None: the demo."""
     for name in ("workflow", "config", "envs", "slurm"):
         shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / "Snakefile", folder)
     if experiment is not None:
         (folder / "config/demo.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False))
     return folder

@@ -21,7 +21,7 @@ def no_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_stage_that_is_submitted_is_described() -> None:
-    local = re.search(r"localrules:\n((?:    \w+,\n)+)", (ROOT / "Snakefile").read_text())
+    local = re.search(r"localrules:\n((?:    \w+,\n)+)", (ROOT / "workflow/Snakefile").read_text())
     assert local is not None
     here = set(re.findall(r"\w+", local[1]))
     assert set(load_cluster(SHIPPED).stages) == set(STAGES) - here

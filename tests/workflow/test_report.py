@@ -38,7 +38,6 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
             file.write_bytes(PIXEL)
     for name in ("workflow", "envs"):
         shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / "Snakefile", folder)
     (folder / "own.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
     return folder
 
