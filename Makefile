@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 bin := .venv/bin
 installed := .venv/installed
 
-.PHONY: demo report test test-slow test-cluster test-cluster-slow lint format reference clean
+.PHONY: demo report test test-slow test-cluster test-cluster-slow lint format reference docs clean
 
 demo: $(installed)
 	@[ -z "$$(ls .snakemake/locks 2>/dev/null)" ] || $(bin)/snakemake --unlock >/dev/null 2>&1
@@ -40,7 +40,7 @@ test-cluster-slow: $(installed)
 lint: $(installed)
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
-	$(bin)/snakefmt --check --compact-diff Snakefile workflow
+	$(bin)/snakefmt --check --compact-diff workflow
 	$(bin)/mypy
 	$(bin)/snakemake --lint
 	$(bin)/python -m e2mc.config.reference --check
@@ -48,10 +48,14 @@ lint: $(installed)
 format: $(installed)
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
-	$(bin)/snakefmt Snakefile workflow
+	$(bin)/snakefmt workflow
 
 reference: $(installed)
 	$(bin)/python -m e2mc.config.reference
+
+docs: $(installed)
+	$(bin)/pdoc --docformat google --no-show-source --output-directory build/docs e2mc
+	@echo "build/docs/index.html: API pages from the docstrings"
 
 clean:
 	rm -rf results .snakemake
