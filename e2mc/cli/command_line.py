@@ -116,6 +116,8 @@ def _looks(verb: Add) -> None:
     looking.add_argument("--all", action="store_true", help="also list what is done or not begun")
     examining = verb("doctor", verbs.doctor, "config")
     examining.add_argument("--all-images", action="store_true", help="decode every image")
+    serving = verb("serve", verbs.serve)
+    serving.add_argument("listener", type=int, help="number of an open, listening socket")
 
 
 def _option(

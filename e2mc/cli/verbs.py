@@ -180,5 +180,16 @@ def doctor(arguments: Arguments) -> None:
     sys.exit(run(_experiment(arguments), all_images=arguments.all_images))
 
 
+def serve(arguments: Arguments) -> None:
+    """Wait, all imported, for commands to copy this process for; see `e2mc.warm`."""
+    from e2mc import warm
+    from e2mc.cli.command_line import main
+
+    asked = warm.serve(arguments.listener)
+    if asked is not None:
+        main(asked)
+        warm.leave()
+
+
 def _experiment(arguments: Arguments) -> Experiment:
     return load_experiment(arguments.config)

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from e2mc import warm
 from e2mc.config import Experiment
 from e2mc.errors import E2MCError
 from e2mc.files import write_text
@@ -48,6 +49,8 @@ def start(experiment: Experiment) -> None:
         os.close(inherited)
         raise E2MCError(f"another snakemake is at work: {error}") from None
     atexit.register(held.close)
+    if os.environ.get(warm.WANTED):
+        atexit.register(warm.start().end)
     effective = experiment.model_dump(mode="json")
     write_text(results / layout.EXPERIMENT, yaml.safe_dump(effective, sort_keys=False))
 
