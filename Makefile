@@ -9,6 +9,8 @@ export MALLOC_TRIM_THRESHOLD_ := 4294967296
 export E2MC_WARM ?= 1
 # The two hundred processes of a demo start in a third less time from compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
+# One line of progress, or all that Snakemake says: `make demo VERBOSE=1`.
+shown := $(if $(VERBOSE),--quiet host reason,--logger progress --quiet host)
 bin := .venv/bin
 installed := .venv/installed
 
@@ -16,7 +18,7 @@ installed := .venv/installed
 
 demo: $(installed)
 	@[ -z "$$(ls .snakemake/locks 2>/dev/null)" ] || $(bin)/snakemake --unlock >/dev/null 2>&1
-	@$(bin)/snakemake all --cores $(CORES) --rerun-incomplete --show-failed-logs --quiet host reason
+	@$(bin)/snakemake all --cores $(CORES) --rerun-incomplete --show-failed-logs $(shown)
 
 report: $(installed)
 	@$(bin)/snakemake report --configfile config/$(EXPERIMENT).yaml --cores $(CORES) \

@@ -1,4 +1,5 @@
 import sys
+from functools import partial
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -23,7 +24,8 @@ except E2MCError as error:
 RESULTS = str(layout.results(experiment.name))
 CONFIG = f"{RESULTS}/{layout.EXPERIMENT}"
 
-logger.addFilter(head.estimate_filter(experiment, workflow, logger.info))
+say = partial(logger.info, extra=head.PLAN)
+logger.addFilter(head.estimate_filter(experiment, workflow, say))
 
 
 wildcard_constraints:
