@@ -60,9 +60,11 @@ class Server(NamedTuple):
     folder: str
 
     def end(self) -> None:
-        """Let the server end as soon as no copy is at work."""
+        """Let the server end as soon as no copy is at work, as is the rule when a head ends."""
         if self.process.stdin is not None:
             self.process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=10)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
