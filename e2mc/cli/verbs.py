@@ -166,6 +166,14 @@ def summary(arguments: Arguments) -> None:
     write_text(arguments.output, summarise(experiment, results(experiment.name)))
 
 
+def checklist(arguments: Arguments) -> None:
+    """Answer a reproducibility checklist, as Markdown, from an experiment and its results."""
+    from e2mc.reporting.checklist import checklist as answer
+
+    experiment = _experiment(arguments)
+    print(answer(experiment, results(experiment.name)))
+
+
 def status(arguments: Arguments) -> None:
     """Say what every job of an experiment is doing, from files alone."""
     from e2mc.status.report import report
@@ -178,17 +186,6 @@ def doctor(arguments: Arguments) -> None:
     from e2mc.doctor import run
 
     sys.exit(run(_experiment(arguments), all_images=arguments.all_images))
-
-
-def serve(arguments: Arguments) -> None:
-    """Wait, all imported, for commands to copy this process for; see `e2mc.warm`."""
-    from e2mc import warm
-    from e2mc.cli.command_line import main
-
-    asked = warm.serve(arguments.listener)
-    if asked is not None:
-        main(asked)
-        warm.leave()
 
 
 def _experiment(arguments: Arguments) -> Experiment:
