@@ -44,7 +44,7 @@ test-cluster-slow: $(installed)
 lint: $(installed)
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
-	$(bin)/snakefmt --check --compact-diff workflow
+	$(bin)/snakefmt --check --compact-diff Snakefile workflow
 	$(bin)/mypy
 	$(bin)/snakemake --lint
 	$(bin)/python -m e2mc.config.reference --check
@@ -52,7 +52,7 @@ lint: $(installed)
 format: $(installed)
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
-	$(bin)/snakefmt workflow
+	$(bin)/snakefmt Snakefile workflow
 
 reference: $(installed)
 	$(bin)/python -m e2mc.config.reference

@@ -1,6 +1,8 @@
-"""E2MC beside Algorithm 1 as printed: time and peak memory of forward plus backward.
+"""E2MC beside Algorithm 1 as printed, and beside its rivals: time and peak memory of
+forward plus backward.
 
     python benchmarks/criteria.py [--quick] [--device cuda] [--resnet50 256] [--output table.csv]
+    python benchmarks/criteria.py --rivals
 
 Both implementations take turns on the same two views, their losses must agree, and the fastest
 step of each counts, so that other work on the machine disturbs the ratio little. Peak memory is
@@ -20,7 +22,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from e2mc.criteria import E2MC
+from e2mc.criteria import E2MC, KoLeo, RadialVCReg, SIGReg, Uniformity, VCReg, VISReg
 
 SIZES = [(512, 128), (512, 2048), (512, 8192), (1024, 8192)]
 CURVES = [(n, 1024) for n in (64, 256, 1024, 4096)] + [(512, d) for d in (64, 512, 1024, 4096)]
@@ -50,6 +52,16 @@ IMPLEMENTATIONS: dict[str, Callable[[list[Tensor]], Tensor]] = {
     "e2mc": E2MC("hypercube", ENTROPY_WEIGHT, COVARIANCE_WEIGHT, entropy_over_views="sum"),
 }
 
+RIVALS: dict[str, Callable[[list[Tensor]], Tensor]] = {
+    "e2mc": IMPLEMENTATIONS["e2mc"],
+    "vcreg": VCReg(),
+    "auh": Uniformity(),
+    "koleo": KoLeo(),
+    "radial": RadialVCReg(),
+    "sigreg": SIGReg(),
+    "visreg": VISReg(),
+}
+
 
 def make_step(
     criterion: Callable[[list[Tensor]], Tensor], n: int, d: int, device: str
@@ -67,7 +79,11 @@ def make_step(
     return step
 
 
-def fastest(steps: list[Callable[[], float]], seconds: float) -> list[float]:
+def fastest(
+    steps: list[Callable[[], float]],
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
     """Milliseconds of the fastest call of each step, taking turns. A step ends in `item()`,
     which waits for the device."""
     best = [math.inf] * len(steps)
@@ -77,9 +93,9 @@ def fastest(steps: list[Callable[[], float]], seconds: float) -> list[float]:
     rounds = 0
     while rounds < 3 or time.perf_counter() < deadline:
         for index, step in enumerate(steps):
-            start = time.perf_counter()
+            start = clock()
             step()
-            best[index] = min(best[index], 1000 * (time.perf_counter() - start))
+            best[index] = min(best[index], 1000 * (clock() - start))
         rounds += 1
     return best
 
@@ -93,8 +109,9 @@ def measure_memory(name: str, n: int, d: int, device: str) -> float:
         status = Path("/proc/self/status").read_text()  # getrusage would count the parent's peak
         return 1024 * int(next(line for line in status.splitlines() if "VmHWM" in line).split()[1])
 
-    make_step(IMPLEMENTATIONS[name], 8, 8, device)()
-    step = make_step(IMPLEMENTATIONS[name], n, d, device)
+    criterion = {**IMPLEMENTATIONS, **RIVALS}[name]
+    make_step(criterion, 8, 8, device)()
+    step = make_step(criterion, n, d, device)
     before = peak()
     for _ in range(3):
         step()
@@ -142,6 +159,23 @@ def print_rows(
     return rows
 
 
+def print_rivals(device: str, seconds: float) -> None:
+    """Every criterion with its default parameters at every size.
+
+    On a CPU processor time of one thread, which other work on the machine disturbs least.
+    """
+    torch.set_num_threads(1)
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    print(f"\n{'n':>6}{'d':>6}" + "".join(f"{name:>20}" for name in RIVALS))
+    for n, d in SIZES:
+        times = fastest([make_step(c, n, d, device) for c in RIVALS.values()], seconds, clock)
+        cells = [
+            f"{time_:.1f} ms {memory_in_a_fresh_process(name, n, d, device):5.0f} MB"
+            for name, time_ in zip(RIVALS, times, strict=True)
+        ]
+        print(f"{n:6}{d:6}" + "".join(f"{cell:>20}" for cell in cells), flush=True)
+
+
 def measure_resnet50(batch: int, device: str) -> float:
     """Milliseconds of forward plus backward of a ResNet-50 on two views of a batch, bfloat16."""
     from e2mc.vision import torchvision
@@ -163,6 +197,7 @@ def measure_resnet50(batch: int, device: str) -> float:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the two small sizes only")
+    parser.add_argument("--rivals", action="store_true", help="E2MC beside the other criteria")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--resnet50", type=int, metavar="BATCH", help="step time to compare with")
     parser.add_argument("--output", type=Path, help="write the table as CSV")
@@ -182,6 +217,9 @@ def main() -> None:
     if device == "cuda":
         machine = torch.cuda.get_device_name()
     print(f"torch {torch.__version__}, {machine}; two views, forward and backward, float32")
+    if arguments.rivals:
+        print_rivals(device, seconds)
+        return
     rows = print_rows("Sizes", SIZES[:2] if arguments.quick else SIZES, device, seconds)
     if arguments.resnet50:
         step = measure_resnet50(arguments.resnet50, device)

@@ -3,17 +3,21 @@
     python benchmarks/views.py [--quick] [--images FOLDER] [--device cuda]
 
 Per method, all views of an image from its file to the normalised tensor: the official Pillow
-pipeline as its repositories write it, this project's `pillow` pipeline on the same files, and its
-`tensor` pipeline on the same images in memory, cut to squares. One thread; the pipelines take
-turns and the fastest round of each counts; on a CPU what is counted is processor time, so other
-work on the machine disturbs little. Without a folder, images the size of ImageNet's are drawn.
+pipeline as its repositories write it; this project's `pillow` and `fast` pipelines on the same
+files; of its `device` pipeline what the loader processes do, to the bytes of the crops; and its
+`tensor` pipeline on the same images in memory, cut to squares. Then the evaluation's views, a
+centre crop, and ten random crops with one: decoded for each view, and once for all. One thread;
+the pipelines take turns and the fastest round of each counts; on a CPU what is counted is
+processor time, so other work on the machine disturbs little. Without a folder, images the size of
+ImageNet's are drawn.
 """
 
 import argparse
 import random
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +27,19 @@ from torch import Tensor
 
 from e2mc.config.experiment import Images
 from e2mc.config.methods import SimSiam, SwAV, VICReg, Views
-from e2mc.data.decode import decode
+from e2mc.data.decode import decode, decode_levels
+from e2mc.data.device_views import crops
+from e2mc.data.draws import TRAINING, recipes, stream
+from e2mc.data.evaluation_views import View, consecutive, evaluation_views
 from e2mc.data.image_set import ImageSet
+from e2mc.data.loading import ViewBatches, load
 from e2mc.data.views import TrainingViews
 from e2mc.vision import torchvision
 
 T = torchvision.transforms
 Pipeline = Callable[[Image.Image], Tensor]
+CPU = torch.device("cpu")
+PIPELINES = ("pillow", "fast")
 RECIPES: dict[str, Views] = {
     "vicreg": VICReg().views,
     "swav": SwAV().views,
@@ -136,44 +146,83 @@ def squares(images: ImageSet, folder: Path, size: int) -> ImageSet:
     return listed(folder, len(images))
 
 
+def workers_part(images: ImageSet, method: str, sizes: Images, batch: int) -> None:
+    """What the loader processes of the `device` pipeline do for an epoch."""
+    chosen = recipes(RECIPES[method], sizes)
+    make = partial(crops, recipes=chosen, key=stream(TRAINING, 0, 0), views=range(len(chosen)))
+    source = ViewBatches(images, consecutive(0, len(images), batch), decode_levels, make)
+    for _ in load(source, 0, 0, CPU):
+        pass
+
+
+def evaluated(images: ImageSet, sizes: Images, views: Sequence[View], pipeline: str) -> None:
+    std, batches = (0.228, 0.224, 0.225), consecutive(0, len(images), 256)
+    for _ in evaluation_views(images, sizes, views, std, pipeline, batches):
+        pass
+
+
+def decoded_for_each(images: ImageSet, sizes: Images, views: Sequence[View]) -> None:
+    for view in views:
+        evaluated(images, sizes, [view], "pillow")
+
+
+def rates(
+    count: int, runs: dict[str, tuple[Callable[[], None], torch.device]], rounds: int
+) -> dict[str, float]:
+    """Images per second of the fastest round of each run; the runs take turns."""
+    times = [[seconds(run, where) for run, where in runs.values()] for _ in range(rounds)]
+    return {name: count / best for name, best in zip(runs, np.min(times, axis=0), strict=True)}
+
+
+def row(title: str, found: dict[str, float]) -> None:
+    """The first column is what the others are compared with."""
+    first, *others = found.values()
+    print(f"{title:10s}{first:10,.0f}", end="")
+    print("".join(f"{rate:10,.0f}{rate / first:7.2f}x" for rate in others), flush=True)
+
+
+def heading(names: Iterable[str]) -> None:
+    first, *others = names
+    print(f"{'':10s}{first:>10s}" + "".join(f"{name:>10s}{'ratio':>8s}" for name in others))
+
+
 def compare(
     title: str, images: ImageSet, sizes: Images, side: int, rounds: int, device: torch.device
 ) -> None:
-    """Print one row per method."""
-    decoding = min(
-        seconds(lambda: [decode(images.path(i)) for i in range(len(images))], torch.device("cpu"))
-        for _ in range(rounds)
-    )
-    print(
-        f"\n{title}: {len(images)} images, crops {sizes.size}/{sizes.small_size}; decoding alone "
-        f"{len(images) / decoding:,.0f} images/s"
-    )
-    print(f"{'':10s}{'official':>10s}{'pillow':>10s}{'ratio':>8s}{'tensor':>12s}{'ratio':>8s}")
+    """Print one row per method, then the evaluation's."""
+    print(f"\n{title}: {len(images)} images, crops {sizes.size}/{sizes.small_size}")
+    batch = min(256, len(images))
+    heading(("official", *PIPELINES, "device", "tensor"))
     with tempfile.TemporaryDirectory() as folder:
         square = squares(images, Path(folder), side)
         for method in RECIPES:
-            pipelines, batch = official(method, sizes), min(256, len(images))
-            runs: list[tuple[Callable[[], None], torch.device]] = [
-                (lambda p=pipelines, b=batch: run_official(images, p, b), torch.device("cpu")),
-                (
-                    ours(images, method, sizes, "pillow", batch, torch.device("cpu")),
-                    torch.device("cpu"),
-                ),
-                (ours(square, method, sizes, "tensor", batch, device), device),
-            ]
-            runs[2][0]()  # decodes the images into memory
-            times = [[seconds(run, where) for run, where in runs] for _ in range(rounds)]
-            rates = [len(images) / best for best in np.min(times, axis=0)]
-            print(
-                f"{method:10s}{rates[0]:10,.0f}{rates[1]:10,.0f}{rates[1] / rates[0]:7.2f}x"
-                f"{rates[2]:12,.0f}{rates[2] / rates[0]:7.1f}x"
-            )
+            runs = {
+                "official": (partial(run_official, images, official(method, sizes), batch), CPU)
+            }
+            runs |= {
+                pipeline: (ours(images, method, sizes, pipeline, batch, CPU), CPU)
+                for pipeline in PIPELINES
+            }
+            runs["device"] = (partial(workers_part, images, method, sizes, batch), CPU)
+            runs["tensor"] = (ours(square, method, sizes, "tensor", batch, device), device)
+            runs["tensor"][0]()  # decodes the images into memory
+            row(method, rates(len(images), runs, rounds))
+    heading(("apart", *PIPELINES))
+    random_crops = [View("random", number) for number in range(10)]
+    for name, views in (("centre", [View("center")]), ("10 + 1", [*random_crops, View("center")])):
+        runs = {"apart": (partial(decoded_for_each, images, sizes, views), CPU)}
+        runs |= {
+            pipeline: (partial(evaluated, images, sizes, views, pipeline), CPU)
+            for pipeline in PIPELINES
+        }
+        row(name, rates(len(images), runs, rounds))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few images, one round")
     parser.add_argument("--images", type=Path, help="folder of photographs")
+    parser.add_argument("--only-photographs", action="store_true", help="leave out small images")
     parser.add_argument("--device", default="cpu", help="of the tensor pipeline")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -185,7 +234,8 @@ def main() -> None:
     tiny = Images(size=12, small_size=8, evaluation_resize=14)
     small = Images(size=32, small_size=16, evaluation_resize=32)
     with tempfile.TemporaryDirectory() as folder:
-        for name, sizes, side in (("digit-sized", tiny, 14), ("CIFAR-sized", small, 32)):
+        sets = (("digit-sized", tiny, 14), ("CIFAR-sized", small, 32))
+        for name, sizes, side in () if arguments.only_photographs else sets:
             (Path(folder) / name).mkdir()
             images = drawn(Path(folder) / name, many, (side, side))
             compare(name, images, sizes, side, rounds, device)

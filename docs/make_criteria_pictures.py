@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/criteria.md: python docs/make_criteria_pictures.py (half a minute)."""
+"""Draws the pictures of docs/criteria.md: python docs/make_criteria_pictures.py (a minute)."""
 
 from pathlib import Path
 
@@ -11,10 +11,31 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from e2mc.criteria import E2MC, covariance_penalty, marginal_entropy, to_unit_cube
+from e2mc.criteria import (
+    E2MC,
+    Criterion,
+    KoLeo,
+    RadialVCReg,
+    SIGReg,
+    Uniformity,
+    VCReg,
+    VISReg,
+    covariance_penalty,
+    marginal_entropy,
+    to_unit_cube,
+)
 
 IMAGES = Path(__file__).parent / "images"
 POINTS = 512
+WITNESSES: dict[str, Criterion] = {
+    "E2MC": E2MC("hypersphere", 1.0, 25.0),
+    "VCReg": VCReg(space="projector"),
+    "uniformity (AUH)": Uniformity(),
+    "SIGReg": SIGReg(),
+    "VISReg": VISReg(),
+    "KoLeo": KoLeo(),
+    "Radial-VCReg": RadialVCReg(),
+}
 
 
 def optimise(start: Tensor, entropy_weight: float, covariance_weight: float) -> Tensor:
@@ -56,8 +77,45 @@ def draw(clouds: dict[str, Tensor]) -> Figure:
     return figure
 
 
+def square_and_x(pairs: int) -> tuple[Tensor, Tensor]:
+    """Points of the square and of the "X" as columns of normal quantiles, (n, 2 pairs) each."""
+    square = torch.rand(POINTS, pairs, 2)
+    upward = torch.rand(POINTS, pairs) < 0.5
+    x = square.clone()
+    x[..., 1] = torch.where(upward, x[..., 0], 1 - x[..., 0])
+    return torch.special.ndtri(square).flatten(1), torch.special.ndtri(x).flatten(1)
+
+
+def see_the_x(pairs: int, samples: int = 30) -> list[float]:
+    """How far the "X" is from the square, in standard deviations between samples of the square."""
+    drawn = [square_and_x(pairs) for _ in range(samples)]
+    distances = []
+    for criterion in WITNESSES.values():
+        values = torch.stack(
+            [torch.stack([criterion.eval()([z]) for z in both]) for both in drawn]
+        ).double()
+        distances.append(float((values[:, 1] - values[:, 0]).mean() / values[:, 0].std()))
+    return distances
+
+
+def draw_witnesses() -> Figure:
+    """Bars for every criterion, in two dimensions and in 128."""
+    figure, panels = plt.subplots(1, 2, figsize=(9, 2.8), sharey=True, layout="constrained")
+    for axes, pairs in zip(panels, (1, 64), strict=True):
+        distances = see_the_x(pairs)
+        bars = axes.barh(list(WITNESSES), distances, color="tab:blue")
+        axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=8)
+        axes.axvspan(-2, 2, color="0.85", zorder=0)
+        axes.set_xscale("symlog", linthresh=2)
+        axes.set_xlim(-2, 1500)
+        axes.set_title("one X, d = 2" if pairs == 1 else f"{pairs} independent X, d = {2 * pairs}")
+        axes.set_xlabel("X less square, in standard deviations")
+    panels[0].invert_yaxis()
+    return figure
+
+
 def main() -> None:
-    """Write both pictures."""
+    """Write all pictures."""
     torch.manual_seed(0)
     clusters = torch.tensor([[-1.2, -1.0], [0.2, 0.1], [1.6, 1.9]])
     start = clusters[torch.arange(POINTS) % 3] + 0.35 * torch.randn(POINTS, 2)
@@ -78,6 +136,9 @@ def main() -> None:
         'The "X" of Figure 2b': torch.stack([square[:, 0], mirrored], dim=1),
     }
     draw(caveat).savefig(IMAGES / "criteria_caveat.png", dpi=110)
+
+    with torch.no_grad():
+        draw_witnesses().savefig(IMAGES / "criteria_witnesses.png", dpi=110)
 
 
 if __name__ == "__main__":

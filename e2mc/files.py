@@ -1,10 +1,10 @@
-"""Files that are absent or complete: atomic writes and hashes."""
+"""Files that are absent or complete: atomic writes, hashes, and records that hold files to them."""
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -69,19 +69,102 @@ def write_json(path: Path | str, content: Any) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """Read JSON; a missing or damaged file is an :class:`E2MCError` that names it."""
+    """Read JSON; a record (see :func:`sealed`) is held to its own hash.
+
+    Raises:
+        E2MCError: the file is missing, unreadable, no JSON, or not as it was written.
+    """
+    path = Path(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise E2MCError(f"{path} does not exist") from error
-    except json.JSONDecodeError as error:
-        raise E2MCError(f"{path} is not valid JSON ({error}); delete it and run again") from error
+    except OSError as error:
+        raise E2MCError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise E2MCError(f"{path} is not valid JSON ({error}); {_AGAIN}") from error
+    if isinstance(content, dict) and SEAL in content and content[SEAL] != _seal(content):
+        raise E2MCError(f"{path} has changed since it was written (`{SEAL}`); {_AGAIN}")
+    return content
+
+
+SEAL, FILES = "seal", "files"
+"""Keys of a record: the hash of all its other entries, and name -> sha256 of the files it is about,
+which lie beside it."""
+
+_AGAIN = "delete it and run again"
+
+
+def sealed(content: Mapping[str, Any], files: Iterable[Path] = ()) -> dict[str, Any]:
+    """``content`` as a record: it tells whether it, and the files beside it, are as written."""
+    record = {**content, FILES: {file.name: sha256(file) for file in files}}
+    return {**record, SEAL: _seal(record)}
+
+
+def write_record(path: Path | str, content: Mapping[str, Any], files: Iterable[Path] = ()) -> None:
+    """Write :func:`sealed` ``content``, after the files that it is about."""
+    write_json(path, sealed(content, files))
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    # keys that are no text, and tuples, are what they will be when they are read
+    plain = json.loads(json.dumps({key: record[key] for key in record if key != SEAL}))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def record_of(path: Path) -> Path | None:
+    """The record beside a file that is about it: by its own name, or `metrics.json`."""
+    for record in (
+        path.with_suffix(".json"),
+        path.with_suffix(".metrics.json"),
+        path.with_name("metrics.json"),
+    ):
+        with suppress(E2MCError):
+            content = read_json(record)
+            if isinstance(content, dict) and path.name in content.get(FILES, ()):
+                return record
+    return None
+
+
+def check(path: Path) -> None:
+    """Hold a file to the hash in its record; a file without a record is anybody's, and passes.
+
+    Raises:
+        E2MCError: it is not the file that was written.
+    """
+    record = record_of(path) if path.exists() else None
+    if record is not None and read_json(record)[FILES][path.name] != sha256(path):
+        raise E2MCError(
+            f"{path} has changed since it was written: its sha256 is not the one in {record}. "
+            "Bring it back from a copy; or start the workflow again, which makes it again"
+        )
+
+
+def changed(record: Path) -> list[str]:
+    """Names of the files of a record that are missing or not as they were written.
+
+    Raises:
+        E2MCError: the record itself is damaged.
+    """
+    content = read_json(record)
+    files = content.get(FILES, {}) if isinstance(content, dict) else {}
+    there = {name: record.with_name(name) for name in files}
+    return [
+        name for name, file in there.items() if not file.is_file() or sha256(file) != files[name]
+    ]
 
 
 def sha256(path: Path | str) -> str:
-    """Hexadecimal sha256 of a file, read in blocks."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Hexadecimal sha256 of a file, read in blocks.
+
+    Raises:
+        E2MCError: it cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise E2MCError(f"cannot read {path}: {error.strerror}") from error
 
 
 def digest(content: Any) -> str:

@@ -126,7 +126,7 @@ def _create(path: Path, token: str) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = path.open("x", encoding="utf-8")
     except OSError as error:
-        if isinstance(error, FileExistsError) and path.parent.is_dir():
+        if isinstance(error, FileExistsError) and path.parent.is_dir() and not path.is_dir():
             return False
         raise E2MCError(
             f"cannot write {path}: {error.strerror}; the folder must be writable"
@@ -155,7 +155,7 @@ def _beat(path: Path, done: threading.Event) -> None:
 
 def _holder(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 

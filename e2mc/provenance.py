@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from e2mc.files import digest, sha256
+from e2mc.files import digest, read_json, sha256
 from e2mc.lock import start_ticks
 
 _IMPORTED = time.monotonic()
@@ -26,18 +26,26 @@ def provenance(settings: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[
 
     Args:
         settings: effective settings of the stage, as plain data; stored whole and as a hash.
-        inputs: name -> file whose sha256 is recorded.
+        inputs: name -> file whose sha256 is recorded; of one that is itself a record with such an
+            entry, its settings and inputs are recorded as well, for it may be deleted.
     """
     return {
         "code": _code_version(),
         "settings": dict(settings),
         "settings_hash": digest(dict(settings)),
         "inputs": {name: sha256(path) for name, path in inputs.items()},
+        "sources": {name: _source(path) for name, path in inputs.items() if path.suffix == ".json"},
         "packages": {name: _package_version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         "machine": platform.platform(),
         "device": _device(),
     }
+
+
+def _source(record: Path) -> dict[str, Any]:
+    content = read_json(record)
+    made = content.get("provenance", {}) if isinstance(content, dict) else {}
+    return {key: made[key] for key in ("settings_hash", "inputs") if key in made}
 
 
 _PACKAGES = ("e2mc", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow", "pandas")
@@ -113,17 +121,6 @@ def process_seconds() -> float:
     if ticks is None:
         return time.monotonic() - _IMPORTED
     return time.clock_gettime(time.CLOCK_BOOTTIME) - int(ticks) / os.sysconf("SC_CLK_TCK")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them, in two units at most."""
-    if round(seconds) < 60:
-        return f"{round(seconds)} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
 def _gpus(processes: int) -> int:

@@ -21,11 +21,16 @@ def small_experiment() -> dict[str, object]:
     base = content["bases"]["swav-30"]
     content["bases"] = {"swav-30": {**base, "criteria": ["continued", "e2mc"]}}
     content["tables"] = {"table3": "swav-30", "table_d1": "swav-30"}
+    content["figures"] = {"figure4": {"bases": ["swav-30"], "epochs": 3, "every": 3}}
     swav = content["methods"]["swav"]
     swav["scratch"]["epochs"] = 2
     swav["continued"]["epochs"] = 2
     evaluation = content["evaluation"]
-    evaluation["linear"] = {"views": 2, "swav": {share: {"epochs": 4} for share in (1, 10, 100)}}
+    evaluation["keep_features"] = False
+    evaluation["linear"] = {
+        "views": {1: 4, 10: 4, 100: 2},
+        "swav": {share: {"epochs": 4} for share in (1, 10, 100)},
+    }
     evaluation["inat18"] = {"fit": {"epochs": 3, "milestones": [2]}, "views": 2}
     evaluation["voc07"] = {"costs": [0.1, 1.0]}
     evaluation["semisup"]["swav"] = {share: {"epochs": 2, "batch_size": 64} for share in (1, 10)}
@@ -37,6 +42,7 @@ def checkout(folder: Path, experiment: dict[str, object] | None = None) -> Path:
     """A copy of the workflow that `snakemake all` runs this experiment in; None: the demo."""
     for name in ("workflow", "config", "envs", "slurm"):
         shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "Snakefile", folder)
     if experiment is not None:
         (folder / "config/demo.yaml").write_text(yaml.safe_dump(experiment, sort_keys=False))
     return folder

@@ -30,7 +30,8 @@ def test_the_gpu_hours_of_a_table_are_those_of_its_trainings() -> None:
     for table, hours in re.findall(r"snakemake (table\w+) .* \| (\d+) \|$", PAGE, re.MULTILINE):
         cells = [cell for cell in needs.table_inputs(PAPER, table) if cell.criterion != "base"]
         models = {layout.JOB.format(**cell._asdict()) for cell in cells}
-        logs = {layout.LOG.format(stage="pretrain", job=model) for model in models}
+        stages = ("pretrain", "trajectory")
+        logs = {layout.LOG.format(stage=stage, job=model) for model in models for stage in stages}
         assert estimate(PAPER, only=logs).gpu_hours == int(hours), table
     (total,) = re.findall(r"\| ([\d,]+) in all", PAGE)
     assert estimate(PAPER).gpu_hours == int(total.replace(",", ""))

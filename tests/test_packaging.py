@@ -33,16 +33,56 @@ def test_pins_name_no_build_of_one_machine() -> None:
     assert not [pin for pin in PINS.values() if "+" in pin]
 
 
+ABSENT = sorted(
+    {requirement.name.replace("-", "_") for requirement in PIPELINE} | {"PIL", "yaml", "sklearn"}
+)
+
+
+def where_only_the_library_was_installed(program: str) -> subprocess.CompletedProcess[str]:
+    """A name that is None in sys.modules cannot be imported."""
+    program = f"import sys; sys.modules.update(dict.fromkeys({ABSENT})); {program}"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+
+
 @pytest.mark.parametrize("package", ["e2mc.criteria", "e2mc.statistics"])
-def test_library_packages_need_only_the_library_dependencies(package: str) -> None:
-    allowed = {requirement.name for requirement in LIBRARY}
-    forbidden = sorted(
-        {requirement.name.replace("-", "_") for requirement in PIPELINE} - allowed
-        | {"PIL", "yaml", "sklearn"}
+def test_the_library_needs_only_its_dependencies(package: str) -> None:
+    finished = where_only_the_library_was_installed(f"import {package}")
+    assert finished.returncode == 0, finished.stderr
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return where_only_the_library_was_installed(
+        f"sys.argv[0] = 'e2mc'; from e2mc.cli import main; main({list(arguments)})"
     )
-    # A name that is None in sys.modules cannot be imported.
-    program = f"import sys; sys.modules.update(dict.fromkeys({forbidden})); import {package}"
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_compare_version_and_help_work_without_the_pipeline(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("sample,label,prediction\n1,a,a\n2,b,a\n")
+    for arguments, expected in (
+        (["compare", str(file), str(file)], "No clear difference"),
+        (["--version"], f"e2mc {PROJECT['version']}"),
+        (["--help"], "compare"),
+    ):
+        finished = command(*arguments)
+        assert expected in finished.stdout, finished.stderr
+        assert finished.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["doctor"],
+        ["status"],
+        ["table", "table1", "--csv", "a", "--tex", "b"],
+        ["fetch", "cifar10", "--folder", "data"],
+    ],
+)
+def test_other_verbs_say_what_to_install(arguments: list[str]) -> None:
+    finished = command(*arguments)
+    assert finished.returncode == 1
+    assert 'pip install "e2mc[pipeline]"' in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1, finished.stderr
 
 
 def test_snakemake_starts_where_only_the_library_was_installed() -> None:

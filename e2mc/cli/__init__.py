@@ -13,8 +13,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = run_there(sys.argv[1:])
         if status is not None:
             sys.exit(status)
-    from e2mc.cli.command_line import main as run
-
+    try:
+        from e2mc.cli.command_line import main as run
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "e2mc":
+            raise
+        from e2mc.cli.library import main as run
     run(arguments)
 
 

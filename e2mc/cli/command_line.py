@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from e2mc import warm
-from e2mc.cli import verbs
+from e2mc.cli import library, verbs
 from e2mc.cli.verbs import Run
-from e2mc.config.protocols import DATASETS, LINEAR, PROTOCOLS
+from e2mc.config.protocols import DATASETS, LINEAR, PROTOCOLS, SNAPSHOTS
 from e2mc.errors import E2MCError
 from e2mc.lock import heartbeat
 from e2mc.plan import layout
@@ -32,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="e2mc", description="Each stage of the pipeline by hand, and the tests by themselves."
     )
+    library.add_version(parser)
     chosen = parser.add_subparsers(metavar="VERB", required=True)
 
     def verb(
@@ -71,9 +72,17 @@ def _models(verb: Add) -> None:
 
 def _evaluations(verb: Add) -> None:
     """Protocols on cached features have one interface; nearest neighbours need embeddings too."""
-    verb("semisup", verbs.semisup, "config", "base", "trial", "model", "output", "state")
+    probing = verb("snapshots", verbs.snapshots, "config", "base", "trial", "output", "state")
+    probing.add_argument("--models", type=Path, nargs="+", required=True, help="one per epoch")
     for protocol in PROTOCOLS:
-        if protocol.cached and protocol.stage != "knn":
+        if not protocol.cached and protocol != SNAPSHOTS:
+            verb(
+                protocol.stage.replace("_", "-"),
+                partial(verbs.evaluate_model, protocol.stage),
+                *("config", "base", "trial", "model", "output", "state"),
+                about=protocol.summary,
+            )
+        elif protocol.cached and protocol.stage != "knn":
             base = "base" if protocol.by_method else "any-base"
             probing = verb(
                 protocol.stage.replace("_", "-"),
@@ -93,11 +102,7 @@ def _evaluations(verb: Add) -> None:
 
 
 def _reporting(verb: Add) -> None:
-    comparing = verb("compare", verbs.compare)
-    comparing.add_argument("base", type=Path, help="predictions.csv of the base model")
-    comparing.add_argument("models", type=Path, nargs="+", help="predictions.csv of other models")
-    comparing.add_argument("--csv", type=Path, help="also write the table as CSV")
-    comparing.add_argument("--latex", type=Path, help="also write the table as LaTeX")
+    library.add_compare_options(verb("compare", library.compare))
     verb("significance", verbs.significance, "config")
     tabulating = verb("table", verbs.table, "config")
     tabulating.add_argument("name", help=", ".join((*TABLE_NAMES, "reproduction")))
@@ -110,12 +115,15 @@ def _reporting(verb: Add) -> None:
     paging.add_argument("name", help="a table, reproduction, significance, trials, overview")
     verb("summary", verbs.summary, "config", "output")
     verb("checklist", verbs.checklist, "config")
+    verb("index", verbs.index, "config", "output")
 
 
 def _looks(verb: Add) -> None:
     looking = verb("status", verbs.status)
     looking.add_argument("--config", type=Path, help="one experiment; else all under results/")
     looking.add_argument("--all", action="store_true", help="also list what is done or not begun")
+    verifying = verb("verify", verbs.verify)
+    verifying.add_argument("results", type=Path, help="an experiment's folder, e.g. results/demo")
     examining = verb("doctor", verbs.doctor, "config")
     examining.add_argument("--all-images", action="store_true", help="decode every image")
     serving = verb("serve", _serve)
@@ -123,12 +131,19 @@ def _looks(verb: Add) -> None:
 
 
 def _option(
-    flag: str, *, default: object = None, kind: type = Path, note: str
+    flag: str, *, default: object = None, kind: Callable[[str], object] = Path, note: str
 ) -> Callable[..., None]:
     def add(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, type=kind, default=default, required=default is None, help=note)
 
     return add
+
+
+def _count(text: str) -> int:
+    """A number from 0 on, with which a trial is named; argparse says it if it is none."""
+    if not text.isdecimal() or len(text) > 4:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number from 0 to 9999")
+    return int(text)
 
 
 def _features(parser: argparse.ArgumentParser) -> None:
@@ -145,7 +160,7 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "config": _option("--config", default=Path("config/demo.yaml"), note="the experiment"),
     "base": _option("--base", kind=str, note="a name under `bases`"),
     "any-base": _option("--base", kind=str, default="", note="changes nothing in this protocol"),
-    "trial": _option("--trial", default=0, kind=int, note="seed of everything random"),
+    "trial": _option("--trial", default=0, kind=_count, note="seed of everything random"),
     "model": _option("--model", note="safetensors file"),
     "output": _option("--output", note="what is written"),
     "state": _option("--state", note="resumable state, kept when the run is killed"),

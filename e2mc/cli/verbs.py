@@ -7,12 +7,14 @@ seconds, and most verbs need only a part of the packages.
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 
 from e2mc.config import Experiment, load_experiment, stages
 from e2mc.config.settings import TrainSettings
+from e2mc.errors import E2MCError
+from e2mc.plan import layout, needs
 from e2mc.plan.layout import results
 
 Arguments = argparse.Namespace
@@ -46,15 +48,20 @@ def import_checkpoint(arguments: Arguments) -> None:
     """Turn an official checkpoint into the one layout of this project."""
     from e2mc.download.fetch import fetch as fetch_file
     from e2mc.download.registry import find_checkpoint
+    from e2mc.files import write_record
     from e2mc.methods.official import import_checkpoint as import_official
+    from e2mc.provenance import provenance
 
     experiment = _experiment(arguments)
+    settings = stages.import_checkpoint_settings(experiment, arguments.base)
     registered = experiment.bases[arguments.base].registered
     if registered is not None:
         # a file placed by hand is held to the same hash as a download
         fetch_file(find_checkpoint(registered), arguments.source.parent, _open_checkpoint)
-    settings = stages.import_checkpoint_settings(experiment, arguments.base)
     import_official(arguments.source, settings.recipe, settings.backbone, arguments.output)
+    made = provenance(settings.model_dump(mode="json"), {"source": arguments.source})
+    record = arguments.output.with_suffix(".json")
+    write_record(record, {"provenance": made}, [arguments.output])
 
 
 def scratch(arguments: Arguments) -> None:
@@ -68,6 +75,10 @@ def pretrain(arguments: Arguments) -> None:
     if arguments.criterion is None:
         scratch(arguments)
         return
+    if arguments.criterion == "base":
+        raise E2MCError("'base' is the checkpoint as it is: train with `continued` or a criterion")
+    if arguments.start is None:
+        raise E2MCError("--criterion goes on from an imported checkpoint: give it with --start")
     settings = stages.pretrain_settings(
         _experiment(arguments), arguments.base, arguments.criterion, arguments.trial
     )
@@ -99,12 +110,20 @@ def evaluate(stage: str, arguments: Arguments) -> None:
     run(settings, arguments.train, arguments.test, arguments.output)
 
 
-def semisup(arguments: Arguments) -> None:
-    """Fine-tune on 1 and 10 per cent of the labels."""
-    from e2mc.evaluation.semisup import semisup as fine_tune
+def evaluate_model(stage: str, arguments: Arguments) -> None:
+    """A protocol on a model itself, which goes on where it was killed."""
+    experiment = _experiment(arguments)
+    settings = stages.protocol_settings(experiment, stage, arguments.base, arguments.trial)
+    run = resolve_name(f"e2mc.evaluation.{stage}:{stage}")
+    run(settings, arguments.model, arguments.output, arguments.state)
 
-    settings = stages.semisup_settings(_experiment(arguments), arguments.base, arguments.trial)
-    fine_tune(settings, arguments.model, arguments.output, arguments.state)
+
+def snapshots(arguments: Arguments) -> None:
+    """Probe the snapshots of a continued pre-training, for Figure 4."""
+    from e2mc.evaluation.snapshots import snapshots as probe
+
+    settings = stages.snapshot_settings(_experiment(arguments), arguments.base, arguments.trial)
+    probe(settings, arguments.models, arguments.output, arguments.state)
 
 
 def knn(arguments: Arguments) -> None:
@@ -117,19 +136,14 @@ def knn(arguments: Arguments) -> None:
     )
 
 
-def compare(arguments: Arguments) -> None:
-    """Paired tests on prediction files."""
-    from e2mc.reporting.compare import run
-
-    run(arguments.base, arguments.models, csv=arguments.csv, latex=arguments.latex)
-
-
 def significance(arguments: Arguments) -> None:
     """Paired tests of every comparison that the tables make."""
     from e2mc.reporting.significance import write_statistics
 
     experiment = _experiment(arguments)
-    write_statistics(experiment, results(experiment.name))
+    folder = results(experiment.name)
+    write_statistics(experiment, folder)
+    _seal([folder / layout.STATISTICS.format(name=name) for name in needs.STATISTICS_NAMES])
 
 
 def table(arguments: Arguments) -> None:
@@ -139,6 +153,7 @@ def table(arguments: Arguments) -> None:
     experiment = _experiment(arguments)
     folder = results(experiment.name)
     write_table(experiment, folder, arguments.name, arguments.csv, arguments.tex)
+    _seal([arguments.csv, arguments.tex])
 
 
 def figure(arguments: Arguments) -> None:
@@ -147,6 +162,7 @@ def figure(arguments: Arguments) -> None:
 
     experiment = _experiment(arguments)
     write_figure(experiment, results(experiment.name), arguments.name, arguments.output)
+    _seal(arguments.output)
 
 
 def page(arguments: Arguments) -> None:
@@ -155,6 +171,15 @@ def page(arguments: Arguments) -> None:
 
     experiment = _experiment(arguments)
     write_page(experiment, results(experiment.name), arguments.name, arguments.output)
+    _seal([arguments.output])
+
+
+def index(arguments: Arguments) -> None:
+    """Write the whole result as one HTML file."""
+    from e2mc.reporting.front_page import write_front_page
+
+    experiment = _experiment(arguments)
+    write_front_page(experiment, results(experiment.name), arguments.output)
 
 
 def summary(arguments: Arguments) -> None:
@@ -164,6 +189,15 @@ def summary(arguments: Arguments) -> None:
 
     experiment = _experiment(arguments)
     write_text(arguments.output, summarise(experiment, results(experiment.name)))
+    _seal([arguments.output])
+
+
+def _seal(written: Sequence[Path]) -> None:
+    """What nobody reads has a record too, of the first file's name: it tells damage."""
+    from e2mc.files import write_record
+
+    record = written[0].with_suffix(".json")
+    write_record(record, {}, [path for path in written if path.parent == record.parent])
 
 
 def checklist(arguments: Arguments) -> None:
@@ -179,6 +213,13 @@ def status(arguments: Arguments) -> None:
     from e2mc.status.report import report
 
     print(report(arguments.config, everything=arguments.all))
+
+
+def verify(arguments: Arguments) -> None:
+    """Say whether what is printed follows from the results that lie there."""
+    from e2mc.reporting.verify import run
+
+    sys.exit(run(arguments.results))
 
 
 def doctor(arguments: Arguments) -> None:

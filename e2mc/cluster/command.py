@@ -5,14 +5,32 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from e2mc.errors import INTERRUPTED_STATUS
+from e2mc.cluster.results import Death, death_file
+from e2mc.errors import INTERRUPTED_STATUS, E2MCError
+from e2mc.files import write_json
+from e2mc.gpus import take_gpu
+
+PLACE = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What torch.distributed would believe of a process; another job's must not be inherited."""
 
 PATIENCE_SECONDS = 600
 """How long an interrupted job waits for Slurm to end it."""
+
+KILLED_SECONDS = 5
+"""How long a job waits whose process was killed: if by Slurm, the job itself follows at once."""
+
+EARLY_SECONDS = 60
+"""Slurm may warn of the end so much earlier than it was asked to."""
+
+_INTERRUPTIONS = (
+    INTERRUPTED_STATUS,
+    *(-number for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP)),
+)
 
 
 @dataclass
@@ -27,13 +45,17 @@ class Command:
         line: shell command, without redirection.
         folder: working directory.
         log: what the command writes; further processes write `<log>.rank<n>.log`.
-        saving_seconds: how long a stage may take to save its state.
+        limit_seconds: the job's time limit.
+        warning_seconds: how long before it Slurm warns.
+        timeouts: how often the limit may still be reached.
     """
 
     line: str
     folder: str
     log: str
-    saving_seconds: float
+    limit_seconds: float
+    warning_seconds: float
+    timeouts: int
 
     def __call__(self) -> None:
         """Run the command.
@@ -41,16 +63,17 @@ class Command:
         Raises:
             RuntimeError: it failed; the message is one line.
         """
+        self._started = time.monotonic()
         rank, environment = _place()
-        log = Path(self.folder, self.log)
+        name = Path(self.log)
         if rank > 0:
-            log = log.with_name(f"{log.stem}.rank{rank}{log.suffix}")
+            name = name.with_name(f"{name.stem}.rank{rank}{name.suffix}")
+        log = self.folder / name
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as stream:
-            restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
-            if restarts != "0":
+            if _restarts():
                 node = os.environ.get("SLURMD_NODENAME", "?")
-                stream.write(f"\nrestart {restarts}, on {node}\n".encode())
+                stream.write(f"\nrestart {_restarts()}, on {node}\n".encode())
                 stream.flush()
             self._process = subprocess.Popen(
                 ["bash", "-c", f"exec {self.line}"],
@@ -62,22 +85,42 @@ class Command:
             # not Popen.wait: its lock would deadlock `checkpoint`, which runs in a signal handler
             os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         status = self._process.wait()
-        if status == INTERRUPTED_STATUS or status < 0:
-            _wait_for_slurm()
+        if status in _INTERRUPTIONS:
+            _wait_for_slurm(PATIENCE_SECONDS)
         if status != 0:
-            raise RuntimeError(_why(status, log))
+            error = _why(status, log)
+            _report_death(Death(time.time(), _restarts(), status, error, str(name)), rank)
+            if status == -signal.SIGKILL:
+                _wait_for_slurm(KILLED_SECONDS)
+            raise RuntimeError(error)
 
     def checkpoint(self, *_: Any) -> Any:
-        """Called by submitit when Slurm has warned: let the stage save, then queue again."""
+        """Called by submitit when Slurm has warned: let the stage save, then queue again.
+
+        Raises:
+            RuntimeError: the time limit was reached too often.
+        """
         from submitit.helpers import DelayedSubmission
 
+        ran = time.monotonic() - self._started
+        timed_out = ran >= self.limit_seconds - self.warning_seconds - EARLY_SECONDS
         if not self._ended():
             self._process.send_signal(signal.SIGUSR2)
-        deadline = time.monotonic() + self.saving_seconds
+        deadline = time.monotonic() + self._saving_seconds()
         while time.monotonic() < deadline and not self._ended():
             time.sleep(0.1)
         self._remove_torn_pickles()
-        return DelayedSubmission(Command(self.line, self.folder, self.log, self.saving_seconds))
+        left = self.timeouts - timed_out
+        if left < 0:
+            raise RuntimeError(
+                f"reached its time limit ({self.limit_seconds / 3600:.3g} h) once more than "
+                "`timeouts` allows; raise `hours` or `timeouts` of its stage"
+            )
+        return DelayedSubmission(replace(self, timeouts=left))
+
+    def _saving_seconds(self) -> float:
+        """Slurm takes up to the warning to let a job save its state, and a breath to queue it."""
+        return max(1.0, self.warning_seconds * 0.8)
 
     def _ended(self) -> bool:
         options = os.WEXITED | os.WNOWAIT | os.WNOHANG
@@ -100,22 +143,39 @@ def _place() -> tuple[int, dict[str, str]]:
     from submitit import JobEnvironment
 
     job = JobEnvironment()
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = {name: value for name, value in os.environ.items() if name not in PLACE}
+    environment["PYTHONUNBUFFERED"] = "1"
     # the stage's own program lies beside this Python
     programs = Path(sys.executable).parent
     environment["PATH"] = f"{environment.get('PATH', os.defpath)}:{programs}"
     environment.setdefault("OMP_NUM_THREADS", environment.get("SLURM_CPUS_PER_TASK", "1"))
-    if "SLURM_PROCID" not in environment and job.num_tasks > 1:
-        environment |= {"RANK": str(job.global_rank), "LOCAL_RANK": str(job.local_rank)}
-        environment |= {"WORLD_SIZE": str(job.num_tasks), "MASTER_ADDR": "127.0.0.1"}
-        environment["MASTER_PORT"] = str(20000 + int(job.job_id) % 20000)
+    if "SLURM_PROCID" not in environment:
+        gpu = take_gpu()
+        if gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = gpu
+        if job.num_tasks > 1:
+            environment |= {"RANK": str(job.global_rank), "LOCAL_RANK": str(job.local_rank)}
+            environment |= {"WORLD_SIZE": str(job.num_tasks), "MASTER_ADDR": "127.0.0.1"}
+            environment["MASTER_PORT"] = str(20000 + int(job.job_id) % 20000)
     return job.global_rank, environment
 
 
-def _wait_for_slurm() -> None:
+def _restarts() -> int:
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+
+
+def _report_death(death: Death, rank: int) -> None:
+    from submitit import JobEnvironment
+
+    folder = Path(os.environ["SUBMITIT_FOLDER"])
+    with suppress(E2MCError):  # the disk is full, say: what the process died of matters more
+        write_json(death_file(folder, JobEnvironment().job_id, rank), death._asdict())
+
+
+def _wait_for_slurm(seconds: float) -> None:
     """Interrupted, not failed: Slurm is about to end or requeue this job. Give it the time."""
     if "SLURM_JOB_ID" in os.environ:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             time.sleep(1)
 

@@ -32,6 +32,8 @@ class Record:
     """Processes."""
     gpus: int
     nodes: int
+    workdir: str = field(default_factory=lambda: str(Path.cwd()))
+    """Folder it was submitted from."""
     job_id: str | None = None
     state: str = SUBMITTING
     reason: str | None = None
@@ -40,6 +42,11 @@ class Record:
     seen: float = field(default_factory=time.time)
     restarts: int = 0
     resubmissions: int = 0
+
+    @property
+    def identity(self) -> str:
+        """What tells it from other jobs that have, or had, its number."""
+        return identity(self.workdir, self.name)
 
     @property
     def folder(self) -> Path:
@@ -78,6 +85,11 @@ def job_name(log: str) -> str:
     """`demo/pretrain/vicreg-40-e2mc-trial0`: what a person looks for in squeue."""
     parts = [part for part in Path(log).with_suffix("").parts if part not in ("results", "logs")]
     return "/".join(parts)
+
+
+def identity(workdir: str, name: str) -> str:
+    """Folder and name of a job as squeue and sacct show them side by side."""
+    return f"{workdir}|{name}"
 
 
 def fingerprint(command: str, parameters: Mapping[str, Any], inputs: list[str]) -> str:

@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from e2mc.config.protocols import PROTOCOLS
-from e2mc.config.strict import Strict, overlay, read_mapping, validated
+from e2mc.config.strict import Strict, overlay, validated
+from e2mc.config.yaml_file import read_mapping
 from e2mc.errors import E2MCError
 
 CLUSTER_SETTINGS = Path("slurm/cluster.yaml")
@@ -19,8 +20,26 @@ SITE_VARIABLE = "E2MC_CLUSTER"
 SITE_FILE = Path("~/.config/e2mc/cluster.yaml")
 """The site's own file where the variable is not set."""
 
-ONE_PROCESS = ("import_checkpoint", *(one.stage for one in PROTOCOLS if one.cached))
+ONE_PROCESS = ("import_checkpoint", *(one.stage for one in PROTOCOLS if not one.distributed))
 """Rules whose work is not divided among processes."""
+
+
+_ELSEWHERE = {
+    **{key: f"say `{key}` beside `options`" for key in ("partition", "account", "qos")},
+    "constraint": "say `constraint` beside `options`",
+    "clusters": "say `cluster` at the top of the file: all jobs go to one cluster",
+    "time": "say `hours` of the stages",
+    "nodes": "say `nodes` of the stages",
+    "cpus-per-task": "say `cpus` of the stages",
+    "signal": "say `warning_seconds` at the top of the file",
+    **dict.fromkeys(("ntasks", "ntasks-per-node"), "say `gpus` and `nodes` of the stages"),
+    **dict.fromkeys(
+        ("job-name", "comment", "chdir", "output", "error", "open-mode", "array", "wrap"),
+        "jobs are found again by it, so it cannot be chosen",
+    ),
+    **dict.fromkeys(("parsable", "test-only", "wait", "quiet"), "it concerns sbatch alone"),
+}
+"""Options of sbatch that a partition cannot have, each with what to do instead."""
 
 
 class Partition(Strict):
@@ -34,8 +53,29 @@ class Partition(Strict):
     """Quality of service."""
     constraint: str | None = None
     """Node features, as in `sbatch --constraint`."""
+    gpu_type: str | None = None
+    """Type of GPU, as in `sbatch --gpus-per-node=a100:2`."""
+    gpu_option: Literal["gpus-per-node", "gres"] = "gpus-per-node"
+    """How GPUs are asked for; `gres` where a site takes `--gres=gpu:2` alone."""
     options: dict[str, str | int | bool] = {}
-    """Any further option of sbatch, by its long name: `{reservation: deadline, nice: 100}`."""
+    """Any further option of sbatch, by its long name: `{reservation: deadline, nice: 100}`. It goes
+    before what is said elsewhere; `false` removes an option."""
+
+    @field_validator("options")
+    @classmethod
+    def _long_names(cls, options: dict[str, str | int | bool]) -> dict[str, str | int | bool]:
+        """Hyphens and underscores mean the same, as everywhere in these files."""
+        found: dict[str, str | int | bool] = {}
+        for given, value in options.items():
+            name = given.strip("-_").replace("_", "-")
+            if len(name) < 2:
+                raise ValueError(f"'{given}': write the long name of the option")
+            if name in _ELSEWHERE:
+                raise ValueError(f"'{given}': {_ELSEWHERE[name]}")
+            if name in found:
+                raise ValueError(f"'{given}' is there twice, with hyphens and with underscores")
+            found[name] = value
+        return found
 
 
 class Stage(Strict):
@@ -49,8 +89,8 @@ class Stage(Strict):
     """GPUs per node, one process each; 0: one process per node, on the CPU."""
     cpus: int = Field(1, ge=1)
     """CPUs per process."""
-    memory_gb: float = Field(gt=0)
-    """Memory per node."""
+    memory_gb: float | None = Field(gt=0)
+    """Memory per node; null: what Slurm, or `mem-per-cpu` under `options`, gives."""
     hours: float = Field(gt=0)
     """Time limit. Training, fine-tuning and extraction go on where they stopped and may be short;
     the other stages begin again."""
@@ -68,6 +108,9 @@ class Cluster(Strict):
 
     backend: Literal["slurm", "local"] = "slurm"
     """`local`: the same jobs as processes of this machine, through submitit's local executor."""
+    cluster: str | None = Field(None, pattern=r"^[\w.-]+$")
+    """Name of the cluster, where one login node serves several; null: this node's own, or the one
+    that the environment variable SLURM_CLUSTERS names."""
     partitions: dict[str, Partition]
     """Name used below -> where its jobs go."""
     stages: dict[str, Stage]
@@ -81,7 +124,8 @@ class Cluster(Strict):
     poll_seconds: float = Field(15, gt=0)
     """How often Slurm is asked, once for all jobs."""
     patience_seconds: float = Field(30, gt=0)
-    """How long the result of an ended job may take to appear on a shared file system."""
+    """How long the result of an ended job may take to appear on a shared file system, and squeue to
+    show a job. One that neither squeue nor sacct knows is waited for ten times as long."""
     resubmissions: int = Field(3, ge=0)
     """How often a job that Slurm lost (its node failed, say) is submitted again."""
 

@@ -17,8 +17,8 @@ class E2MC(Strict):
     """`hypercube`: sigmoid (VICReg); `hypersphere`: Gaussian CDF (SwAV, SimSiam)."""
     entropy_weight: float = Field(ge=0)
     """Beta."""
-    covariance_weight: float = Field(ge=0)
-    """Gamma."""
+    covariance_weight: Annotated[float, Field(ge=0)] | Literal["auto"]
+    """Gamma; `auto`: the published ratio to beta, scaled to the embeddings' width."""
     entropy_over_views: Literal["mean", "sum"] = "mean"
     """`mean`: official code; `sum`: the paper's Algorithm 1 (twice the entropy for two views)."""
     spacing: int | None = Field(None, ge=1)
@@ -121,7 +121,82 @@ class MutualInformation(Strict):
     """Weight of the past in the series' moving average of the largest eigenvalue."""
 
 
+class KoLeo(Strict):
+    """Nearest-neighbour entropy on the sphere (Sablayrolles et al., 2019; DINOv2)."""
+
+    kind: Literal["koleo"] = "koleo"
+    weight: float = Field(0.1, ge=0)
+    """Weight of the mean log-distance (DINOv2: 0.1)."""
+    neighbours: int = Field(1, ge=1)
+    """How many nearest neighbours each embedding is pushed away from."""
+    epsilon: float = Field(1e-8, gt=0)
+    """Added to distances, so that repeated rows stay finite."""
+
+
+class SIGReg(Strict):
+    """Sliced Epps-Pulley test of normality (LeJEPA, arXiv 2511.08544)."""
+
+    kind: Literal["sigreg"] = "sigreg"
+    weight: float = Field(0.05, ge=0)
+    """Weight of the statistic."""
+    slices: int = Field(1024, ge=1)
+    """Random directions, new in each step."""
+    t_max: float = Field(3.0, gt=0)
+    """End of the integration (official code: 3)."""
+    points: int = Field(17, ge=2)
+    """Of the trapezoidal rule on [0, t_max]."""
+    seed: int = Field(0, ge=0)
+    """Of the directions."""
+
+
+class VISReg(Strict):
+    """Centre, scale and sliced Gaussian shape (arXiv 2606.02572)."""
+
+    kind: Literal["visreg"] = "visreg"
+    centre_weight: float = Field(1.0, ge=0)
+    """Weight of the squared column means."""
+    scale_weight: float = Field(1.0, ge=0)
+    """Weight of the standard deviations' distance from 1."""
+    shape_weight: float = Field(1.0, ge=0)
+    """Weight of the sliced Wasserstein distance to a Gaussian."""
+    slices: int = Field(4096, ge=1)
+    """Random directions, new in each step."""
+    epsilon: float = Field(1e-4, gt=0)
+    """Added to the standard deviations that the shape divides by."""
+    seed: int = Field(0, ge=0)
+    """Of the directions."""
+
+
+class RadialVCReg(Strict):
+    """VCReg with norms drawn towards a chi distribution (arXiv 2602.14272)."""
+
+    kind: Literal["radial"] = "radial"
+    variance_weight: float = Field(1.0, ge=0)
+    """Weight of the variance hinge."""
+    covariance_weight: float = Field(1.0, ge=0)
+    """Weight of the covariance penalty."""
+    cross_entropy_weight: float = Field(100.0, ge=0)
+    """Weight of the radius's cross-entropy (the paper's "X" experiment: 100)."""
+    entropy_weight: float = Field(100.0, ge=0)
+    """Weight of the radius's entropy (the paper's "X" experiment: 100)."""
+    spacing: int | None = Field(None, ge=1)
+    """m of the entropy estimate; null: round(sqrt(n))."""
+    epsilon: float = Field(1e-6, gt=0)
+    """Inside logarithms and square roots."""
+
+
 Criterion = Annotated[
-    E2MC | VCReg | Uniformity | MMCR | MEC | CorInfoMax | EntropyReconstruction | MutualInformation,
+    E2MC
+    | VCReg
+    | Uniformity
+    | MMCR
+    | MEC
+    | CorInfoMax
+    | EntropyReconstruction
+    | MutualInformation
+    | KoLeo
+    | SIGReg
+    | VISReg
+    | RadialVCReg,
     Field(discriminator="kind"),
 ]

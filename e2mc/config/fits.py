@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from e2mc.config.ranges import Milestones
 from e2mc.config.strict import Strict
 
 Percent = Literal[1, 10, 100]
@@ -25,7 +26,7 @@ class LinearFit(Strict):
     """Passes over the labelled images (paper: 100)."""
     rule: Literal["sgd", "larc"] = "sgd"
     """SGD with momentum 0.9, or the same inside LARC (SimSiam)."""
-    milestones: tuple[int, ...] = ()
+    milestones: Milestones = ()
     """Epochs at which the rate is divided by ten; none: cosine to zero, stepped per epoch."""
 
 
@@ -40,5 +41,5 @@ class FineTune(Strict):
     """Passes over the labelled images."""
     batch_size: int = Field(256, ge=2)
     """Images per step over all processes."""
-    milestones: tuple[int, ...] = ()
+    milestones: Milestones = ()
     """Epochs at which both rates are multiplied by 0.2; none: cosine to zero per epoch."""

@@ -8,8 +8,8 @@ imported where they are called.
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from e2mc.config.evaluation import Evaluation
 from e2mc.config.experiment import Experiment
+from e2mc.config.fits import Percent
 from e2mc.config.settings import Crops, Kind
 
 
@@ -37,6 +37,7 @@ class Seen(NamedTuple):
     train: Crops
     test: Crops
     kinds: tuple[Kind, ...] = ("pooled",)
+    normalization_std: tuple[float, float, float] | None = None
 
 
 class DataSet(NamedTuple):
@@ -47,7 +48,7 @@ class DataSet(NamedTuple):
             `data.transfer`).
         title: as people write it.
         opener: function that reads a split, as `module:name`.
-        seen: crops and kinds of features, from the protocols' options.
+        seen: crops and kinds of features, by the protocols that the experiment has.
         extraction: stage that caches its features.
         original: what the published data set holds; None: it is anybody's.
         remedy: where the data come from.
@@ -56,7 +57,7 @@ class DataSet(NamedTuple):
     name: str
     title: str
     opener: str
-    seen: Callable[[Evaluation], Seen]
+    seen: Callable[[Experiment], Seen]
     extraction: str = "extract_transfer"
     original: Original | None = None
     remedy: str = ""
@@ -71,9 +72,11 @@ class Protocol(NamedTuple):
         summary: what it does, in a line.
         title: head of its columns, in LaTeX.
         dataset: name of its data set; None: every folder tree of `data.transfer`.
-        variants: what distinguishes several results of one job, as in their folders' names
-            (shares of the labels, say); empty: there is one result.
-        cached: works on cached features, in one process; else on the model, and can be resumed.
+        variants: what distinguishes the results of one job, as in their folders' names (shares of
+            the labels, say); None: there is one result, and it has no such addition.
+        cached: works on cached features; else on the model, and can be resumed.
+        distributed: its work is divided among processes.
+        folder: what its results' folders are called instead of the stage.
         curve: writes history.csv.
         by_method: its recipe depends on the base's method.
         multilabel: several labels per image, scored by mean average precision.
@@ -85,37 +88,61 @@ class Protocol(NamedTuple):
     summary: str
     title: str
     dataset: str | None
-    variants: Callable[[Evaluation], tuple[str, ...]] = lambda evaluation: ()
+    variants: Callable[[Experiment], tuple[str, ...]] | None = None
     cached: bool = True
+    distributed: bool = False
+    folder: str | None = None
     curve: bool = False
     by_method: bool = False
     multilabel: bool = False
     deterministic: bool = False
     published: bool = False
 
-    def folders(self, evaluation: Evaluation, dataset: str | None = None) -> tuple[str, ...]:
-        """Names of its results: stage or folder tree, and the variant if there are several."""
-        name = self.stage if self.dataset is not None else dataset
-        variants = self.variants(evaluation)
-        return tuple(f"{name}-{variant}" for variant in variants) if variants else (f"{name}",)
+    def folders(self, experiment: Experiment, dataset: str | None = None) -> tuple[str, ...]:
+        """Names of its results: stage or folder tree, and the variant; none without any variant."""
+        name = self.folder or self.stage if self.dataset is not None else f"{dataset}"
+        if self.variants is None:
+            return (name,)
+        return tuple(f"{name}-{variant}" for variant in self.variants(experiment))
 
 
-def _see_imagenet(evaluation: Evaluation) -> Seen:
+def online_shares(experiment: Experiment) -> tuple[Percent, ...]:
+    """Shares of the labels that see a fresh view in every epoch of every base's linear probe."""
+    linear = experiment.evaluation.linear
+    fits = [getattr(linear, experiment.recipe(base).fits_of) for base in experiment.bases]
+    return tuple(
+        percent
+        for percent in linear.percents
+        if all(linear.views[percent] == fit[percent].epochs for fit in fits)
+    )
+
+
+def cached_shares(experiment: Experiment) -> tuple[Percent, ...]:
+    """Shares of the labels whose linear probes go over cached views again and again."""
+    online = online_shares(experiment)
+    return tuple(one for one in experiment.evaluation.linear.percents if one not in online)
+
+
+def _see_imagenet(experiment: Experiment) -> Seen:
     """Views for linear probes, and the centre crop for nearest neighbours."""
-    return Seen(train=Crops(views=evaluation.linear.views), test=Crops())
+    views = experiment.evaluation.linear.views
+    cached = max((views[percent] for percent in cached_shares(experiment)), default=0)
+    return Seen(train=Crops(views=cached), test=Crops())
 
 
-def _see_inat18(evaluation: Evaluation) -> Seen:
-    kinds: tuple[Kind, ...] = ("quarters", "pooled") if evaluation.inat18.pooled else ("quarters",)
-    return Seen(Crops(views=evaluation.inat18.views, fixed=None), Crops(), kinds)
+def _see_inat18(experiment: Experiment) -> Seen:
+    options = experiment.evaluation.inat18
+    kinds: tuple[Kind, ...] = ("quarters", "pooled") if options.pooled else ("quarters",)
+    return Seen(Crops(views=options.views, fixed=None), Crops(), kinds)
 
 
-def _see_voc07(evaluation: Evaluation) -> Seen:
-    crops = Crops(fixed="squash" if evaluation.voc07.resize == "squash" else "center")
-    return Seen(crops, crops)
+def _see_voc07(experiment: Experiment) -> Seen:
+    options = experiment.evaluation.voc07
+    crops = Crops(fixed="squash" if options.resize == "squash" else "center")
+    return Seen(crops, crops, normalization_std=options.normalization_std)
 
 
-def _see_tree(evaluation: Evaluation) -> Seen:
+def _see_tree(experiment: Experiment) -> Seen:
     return Seen(Crops(), Crops())
 
 
@@ -209,10 +236,22 @@ def dataset_of(name: str) -> DataSet:
 
 LINEAR = Protocol(
     "linear",
-    "Linear probes on cached ImageNet views, one for each share of the labels.",
+    "Linear probes on cached ImageNet views, one for each share of the labels with fewer views "
+    "than epochs.",
     "Linear",
     "imagenet",
-    variants=lambda evaluation: tuple(map(str, evaluation.linear.percents)),
+    variants=lambda experiment: tuple(map(str, cached_shares(experiment))),
+    curve=True,
+    by_method=True,
+)
+LINEAR_ONLINE = Protocol(
+    "linear_online",
+    "Linear probes on a fresh view in every epoch, of the listed ImageNet images alone.",
+    LINEAR.title,
+    LINEAR.dataset,
+    variants=lambda experiment: tuple(map(str, online_shares(experiment))),
+    cached=False,
+    folder=LINEAR.stage,
     curve=True,
     by_method=True,
 )
@@ -221,7 +260,17 @@ SEMISUP = Protocol(
     "Fine-tune on 1 and 10 per cent of the labels.",
     "Semi-supervised",
     "imagenet",
-    variants=lambda evaluation: tuple(map(str, evaluation.semisup.percents)),
+    variants=lambda experiment: tuple(map(str, experiment.evaluation.semisup.percents)),
+    cached=False,
+    distributed=True,
+    curve=True,
+    by_method=True,
+)
+SNAPSHOTS = Protocol(
+    "snapshots",
+    "Linear probes of the snapshots of a continued pre-training, for Figure 4.",
+    "Snapshots",
+    "imagenet",
     cached=False,
     curve=True,
     by_method=True,
@@ -231,15 +280,17 @@ FEW_SHOT = Protocol(
     "Linear probes and nearest neighbours from few images per class of a folder tree.",
     "Few-shot",
     None,
-    variants=lambda evaluation: tuple(
+    variants=lambda experiment: tuple(
         f"{classifier}-{shots}"
-        for classifier in evaluation.few_shot.classifiers
-        for shots in evaluation.few_shot.shots
+        for classifier in experiment.evaluation.few_shot.classifiers
+        for shots in experiment.evaluation.few_shot.shots
     ),
 )
 PROTOCOLS = (
     LINEAR,
+    LINEAR_ONLINE,
     SEMISUP,
+    SNAPSHOTS,
     Protocol(
         "inat18",
         "The linear probe on cached iNat18 maps.",
@@ -265,8 +316,14 @@ EMBEDDINGS = "embeddings"
 """What figures name in the place of a protocol: projections of ImageNet's test images."""
 
 
-def protocol_of(folder: str) -> Protocol:
-    """The protocol whose result has this name; `FEW_SHOT` if it begins with no stage."""
+def protocol_of(folder: str, experiment: Experiment | None = None) -> Protocol:
+    """The protocol whose result has this name; `FEW_SHOT` if it begins with no stage.
+
+    Both linear protocols have results of one kind; only the experiment tells which of them makes
+    a certain one.
+    """
+    if experiment is not None and folder in LINEAR_ONLINE.folders(experiment):
+        return LINEAR_ONLINE
     stage = folder.split("-")[0]
     return next((one for one in PROTOCOLS if one.stage == stage), FEW_SHOT)
 

@@ -67,6 +67,14 @@ class TrainSettings(Strict):
     tensorboard: bool = Field(exclude=True)
     workers: int = Field(exclude=True)
     seed: int
+    snapshots: tuple[int, ...] = Field((), exclude=True)
+    """Epochs after which the trunk is kept as it is then, beyond those of `training` if need be:
+    they change nothing in the model of its last epoch."""
+
+    @property
+    def epochs(self) -> int:
+        """Of the whole run: those of the model, or as far as the snapshots go."""
+        return max((self.training.epochs, *self.snapshots))
 
 
 class Crops(Strict):
@@ -86,28 +94,47 @@ class DataSetSettings(Strict):
     test: Crops
     kinds: tuple[Kind, ...] = ("pooled",)
     """Features cached from one pass; the first has the plain folder name."""
+    normalization_std: tuple[float, float, float] | None = None
+    """Instead of that of all evaluations."""
 
 
-class ExtractSettings(Strict):
-    """Feature extraction of one model on one or several data sets."""
+class FrozenSettings(Strict):
+    """Forward passes of one model's trunk on random views and fixed crops."""
 
-    recipe: PlainRecipe
     backbone: Backbone
     images: Images
-    datasets: dict[str, DataSetSettings]
     normalization_std: tuple[float, float, float]
-    pipeline: Literal["pillow", "tensor"]
+    pipeline: Literal["pillow", "fast", "tensor"]
+    precision: Literal["float32", "float16", "bfloat16"]
     flip_probability: float
     batch_size: int
-    embedding_samples: int
     workers: int = Field(exclude=True)
     seed: int
 
 
-class LinearSettings(Strict):
-    """Linear probes on one model's cached ImageNet features, all shares of the labels."""
+class ExtractSettings(FrozenSettings):
+    """Feature extraction of one model on one or several data sets."""
+
+    recipe: PlainRecipe
+    datasets: dict[str, DataSetSettings]
+    embedding_samples: int
+
+
+class LinearOnlineSettings(FrozenSettings):
+    """Linear probes that see a fresh view of their ImageNet images in every epoch."""
 
     fits: dict[int, LinearFit]
+    data: ImageNetSettings
+    products: Literal["float32", "bfloat16"]
+    """Precision of the probe, where `precision` is that of the trunk."""
+
+
+class LinearSettings(Strict):
+    """Linear probes on one model's cached ImageNet features."""
+
+    fits: dict[int, LinearFit]
+    views: dict[int, int]
+    """Share of the labels -> cached views that its epochs go over."""
     lists: dict[int, Path]
     precision: Literal["float32", "bfloat16"]
     seed: int
@@ -130,8 +157,27 @@ class FineTuneSettings(Strict):
     optimizer: Optimizer
     data: ImageNetSettings
     views: Views
+    pipeline: Literal["pillow", "fast", "tensor"]
+    """Of the test images; `views` has that of the training images."""
     normalization_std: tuple[float, float, float]
     batch_size: int
+    workers: int = Field(exclude=True)
+    seed: int
+
+
+class SnapshotSettings(Strict):
+    """Linear probes of trunks, on fresh views of the listed training images."""
+
+    backbone: Backbone
+    images: Images
+    percent: int
+    fit: LinearFit
+    data: ImageNetSettings
+    normalization_std: tuple[float, float, float]
+    pipeline: Literal["pillow", "tensor"]
+    flip_probability: float
+    batch_size: int
+    precision: Literal["float32", "bfloat16"]
     workers: int = Field(exclude=True)
     seed: int
 

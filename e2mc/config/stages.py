@@ -6,12 +6,22 @@ stage, so a changed key reruns exactly the stages that can see it.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from e2mc.config.criteria import Criterion
 from e2mc.config.experiment import UNTRAINED, Data, Experiment
 from e2mc.config.methods import Training
-from e2mc.config.protocols import DATASETS, IMAGENET, LINEAR, dataset_of
+from e2mc.config.protocols import (
+    DATASETS,
+    IMAGENET,
+    LINEAR,
+    LINEAR_ONLINE,
+    SEMISUP,
+    SNAPSHOTS,
+    cached_shares,
+    dataset_of,
+    online_shares,
+)
 from e2mc.config.settings import (
     DataSetSettings,
     ExtractSettings,
@@ -19,9 +29,11 @@ from e2mc.config.settings import (
     ImageNetSettings,
     ImportSettings,
     KNNSettings,
+    LinearOnlineSettings,
     LinearSettings,
     ProtocolSettings,
     ReportingSettings,
+    SnapshotSettings,
     TrainSettings,
 )
 from e2mc.config.strict import Strict
@@ -54,10 +66,14 @@ def data_settings(experiment: Experiment, dataset: str) -> ImageNetSettings | Pa
 
 
 def criterion_of(experiment: Experiment, base: str, criterion: str) -> Criterion | None:
-    """The criterion by name; grid cells of Table D.2 are named ``grid-<beta>-<gamma>``."""
+    """The criterion by name; grid cells of Table D.2 are named ``grid-<beta>-<gamma>``.
+
+    Raises:
+        E2MCError: there is no such base, or it has no such criterion.
+    """
+    method = experiment.recipe(base).method
     if criterion in UNTRAINED:
         return None
-    method = experiment.bases[base].method
     ablation = experiment.tables.table_d2
     if criterion.startswith("grid-") and ablation is not None:
         beta, gamma = (float(part) for part in criterion.split("-")[1:])
@@ -67,6 +83,11 @@ def criterion_of(experiment: Experiment, base: str, criterion: str) -> Criterion
                 "entropy_weight": beta * ablation.unit[0],
                 "covariance_weight": gamma * ablation.unit[1],
             }
+        )
+    if method not in experiment.criteria.get(criterion, {}):
+        known = [name for name, methods in experiment.criteria.items() if method in methods]
+        raise E2MCError(
+            f"no criterion '{criterion}' for {method}; criteria: {', '.join(['continued', *known])}"
         )
     return experiment.criteria[criterion][method]
 
@@ -113,7 +134,19 @@ def pretrain_settings(
 ) -> TrainSettings:
     """Continued pre-training of a base with a criterion."""
     added = criterion_of(experiment, base, criterion)
-    return _training(experiment, base, experiment.training(base, scratch=False), added, trial)
+    training = experiment.training(base, scratch=False)
+    kept = snapshots(experiment, base, criterion, trial)
+    made = _training(experiment, base, training, added, trial)
+    return made.model_copy(update={"snapshots": kept})
+
+
+def snapshots(experiment: Experiment, base: str, criterion: str, trial: int) -> tuple[int, ...]:
+    """Epochs of a continuation that Figure 4 shows; none of a model that it does not show."""
+    figure = experiment.figures.figure4
+    if figure is None or base not in figure.bases or trial >= figure.trials:
+        return ()
+    shown = criterion in ("continued", "e2mc") and criterion in experiment.bases[base].criteria
+    return figure.snapshots if shown else ()
 
 
 def _training(
@@ -142,44 +175,77 @@ def extract_settings(
     experiment: Experiment, base: str, trial: int, datasets: tuple[str, ...]
 ) -> ExtractSettings:
     """Features of one model."""
-    evaluation = experiment.evaluation
-    recipe = experiment.recipe(base)
     return ExtractSettings(
-        recipe=recipe,
-        backbone=experiment.backbone,
-        images=experiment.images,
+        recipe=experiment.recipe(base),
         datasets={
             name: DataSetSettings(
-                data=data_settings(experiment, name), **dataset_of(name).seen(evaluation)._asdict()
+                data=data_settings(experiment, name), **dataset_of(name).seen(experiment)._asdict()
             )
             for name in datasets
         },
-        normalization_std=evaluation.normalization_std,
-        pipeline=recipe.views.pipeline,
-        flip_probability=recipe.views.flip_probability,
-        batch_size=evaluation.batch_size,
-        embedding_samples=evaluation.embedding_samples,
-        workers=experiment.data.workers,
-        seed=seed_of(experiment, trial),
+        embedding_samples=experiment.evaluation.embedding_samples,
+        **_frozen(experiment, base, trial),
     )
 
 
+def _frozen(experiment: Experiment, base: str, trial: int) -> dict[str, Any]:
+    """The fields of `FrozenSettings`."""
+    evaluation = experiment.evaluation
+    return {
+        "backbone": experiment.backbone,
+        "images": experiment.images,
+        "normalization_std": evaluation.normalization_std,
+        "pipeline": _evaluation_pipeline(experiment, base),
+        "precision": evaluation.precision,
+        "flip_probability": experiment.recipe(base).views.flip_probability,
+        "batch_size": evaluation.batch_size,
+        "workers": experiment.data.workers,
+        "seed": seed_of(experiment, trial),
+    }
+
+
+def _evaluation_pipeline(experiment: Experiment, base: str) -> Literal["pillow", "fast", "tensor"]:
+    in_memory = experiment.recipe(base).views.pipeline == "tensor"
+    return "tensor" if in_memory else experiment.evaluation.pipeline
+
+
 def linear_settings(experiment: Experiment, base: str, trial: int) -> LinearSettings:
-    """Linear probes of one model."""
-    linear = experiment.evaluation.linear
-    fits = getattr(linear, experiment.recipe(base).fits_of)
+    """Linear probes of one model on cached views."""
+    linear, shares = experiment.evaluation.linear, cached_shares(experiment)
     return LinearSettings(
-        fits={percent: fits[percent] for percent in linear.percents},
+        fits=_linear_fits(experiment, base, shares),
+        views={percent: linear.views[percent] for percent in shares},
         lists=experiment.data.imagenet.lists,
         precision=linear.precision,
         seed=seed_of(experiment, trial),
     )
 
 
+def linear_online_settings(experiment: Experiment, base: str, trial: int) -> LinearOnlineSettings:
+    """Linear probes of one model on fresh views."""
+    return LinearOnlineSettings(
+        fits=_linear_fits(experiment, base, online_shares(experiment)),
+        data=_imagenet(experiment),
+        products=experiment.evaluation.linear.precision,
+        **_frozen(experiment, base, trial),
+    )
+
+
+def _linear_fits(experiment: Experiment, base: str, shares: tuple[int, ...]) -> dict[int, Any]:
+    fits = getattr(experiment.evaluation.linear, experiment.recipe(base).fits_of)
+    return {percent: fits[percent] for percent in shares}
+
+
 def protocol_settings(experiment: Experiment, stage: str, base: str, trial: int) -> Strict:
-    """A protocol on cached features, by the name of its stage; nearest neighbours have more."""
+    """A protocol by the name of its stage, but for nearest neighbours, which see no trial."""
     if stage == LINEAR.stage:
         return linear_settings(experiment, base, trial)
+    if stage == LINEAR_ONLINE.stage:
+        return linear_online_settings(experiment, base, trial)
+    if stage == SEMISUP.stage:
+        return semisup_settings(experiment, base, trial)
+    if stage == SNAPSHOTS.stage:
+        return snapshot_settings(experiment, base, trial)
     options = getattr(experiment.evaluation, stage)
     return ProtocolSettings(protocol=options, seed=seed_of(experiment, trial))
 
@@ -197,8 +263,30 @@ def semisup_settings(experiment: Experiment, base: str, trial: int) -> FineTuneS
         optimizer=evaluation.semisup.optimizer,
         data=_imagenet(experiment),
         views=recipe.views,
+        pipeline=_evaluation_pipeline(experiment, base),
         normalization_std=evaluation.normalization_std,
         batch_size=evaluation.batch_size,
+        workers=experiment.data.workers,
+        seed=seed_of(experiment, trial),
+    )
+
+
+def snapshot_settings(experiment: Experiment, base: str, trial: int) -> SnapshotSettings:
+    """Linear probes of the snapshots of one model."""
+    evaluation = experiment.evaluation
+    recipe = experiment.recipe(base)
+    percent = evaluation.snapshots.percent
+    return SnapshotSettings(
+        backbone=experiment.backbone,
+        images=experiment.images,
+        percent=percent,
+        fit=getattr(evaluation.linear, recipe.fits_of)[percent],
+        data=_imagenet(experiment),
+        normalization_std=evaluation.normalization_std,
+        pipeline=recipe.views.pipeline,
+        flip_probability=recipe.views.flip_probability,
+        batch_size=evaluation.batch_size,
+        precision=evaluation.linear.precision,
         workers=experiment.data.workers,
         seed=seed_of(experiment, trial),
     )
@@ -213,7 +301,7 @@ def knn_settings(experiment: Experiment, base: str) -> KNNSettings:
 
 def space_of(experiment: Experiment, base: str) -> Any:
     """The compact space of a base's E2MC criterion, None without such a criterion."""
-    added = experiment.criteria.get("e2mc", {}).get(experiment.bases[base].method)
+    added = experiment.criteria.get("e2mc", {}).get(experiment.recipe(base).method)
     return getattr(added, "space", None)
 
 

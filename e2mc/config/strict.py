@@ -1,13 +1,14 @@
 """The base of every configuration model: unknown keys are errors, partial sections complete."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from e2mc.config.yaml_file import place
 from e2mc.errors import E2MCError
 
 
@@ -57,42 +58,70 @@ class Strict(BaseModel):
         return completed
 
 
+Key = tuple[str | int, ...]
+
 Model = TypeVar("Model", bound=Strict)
 
 
-def read_mapping(path: Path | str) -> dict[str, Any]:
-    """The content of a YAML file that holds keys and values.
-
-    Raises:
-        E2MCError: no such file, not YAML, or something else than a mapping.
-    """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise E2MCError(f"cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise E2MCError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise E2MCError(f"{path} does not hold a mapping of configuration keys")
-    return content
-
-
-def validated(model: type[Model], content: Any, source: str, manual: str) -> Model:
+def validated(
+    model: type[Model],
+    content: Any,
+    source: str,
+    manual: str,
+    files: Sequence[Path | str] = (),
+) -> Model:
     """``content`` as ``model``; ``source`` and ``manual`` name it and its explanation in errors.
 
+    Args:
+        model: what it must be.
+        content: keys and values.
+        source: what it is called in errors.
+        manual: where its keys are explained.
+        files: the YAML files that it was read from, each laid over those before it.
+
     Raises:
-        E2MCError: one line per mistake, each with its dotted key.
+        E2MCError: one line per mistake, each with its dotted key, and its file and line.
     """
+    mistakes = list(_impossible(content, (), set()))
     try:
-        return model.model_validate(content)
+        if not mistakes:
+            return model.model_validate(content)
     except ValidationError as error:
-        lines = [f"{source} is not a valid {model.__name__.lower()}:"]
-        for mistake in error.errors():
-            where = ".".join(str(part) for part in mistake["loc"])
-            message = mistake["msg"].removeprefix("Value error, ")
-            lines.append(f"  {where}: {message}" if where else f"  {message}")
-        lines.append(f"Every key is explained in {manual}.")
-        raise E2MCError("\n".join(lines)) from error
+        mistakes = [
+            (one["loc"], one["msg"].removeprefix("Value error, ")) for one in error.errors()
+        ]
+    lines = [f"{source} is not a valid {model.__name__.lower()}:"]
+    for key, message in mistakes:
+        where = ".".join(map(str, key))
+        at = place(files, (*key, *_keys_in(message)))
+        lines.append("  " + ": ".join(part for part in (at, where, message) if part))
+    lines.append(f"Every key is explained in {manual}.")
+    raise E2MCError("\n".join(lines))
+
+
+LARGEST = 1e12
+"""No setting is larger: what is, would only fail much later."""
+
+
+def _impossible(value: Any, key: Key, seen: set[int]) -> Iterator[tuple[Key, str]]:
+    """Values that no key of any model can have, whatever its type."""
+    if isinstance(value, Mapping | list | tuple):
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        inner = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for name, item in inner:
+            yield from _impossible(item, (*key, str(name)), seen)
+    elif isinstance(value, int | float) and not abs(value) <= LARGEST:
+        yield key, f"must be a finite number of at most {LARGEST:g}"
+    elif isinstance(value, str) and any(not (c.isprintable() or c in "\n\t") for c in value):
+        yield key, "holds a character that cannot be printed"
+
+
+def _keys_in(message: str) -> list[str]:
+    """The key that a message names: first word before a colon, or an unknown one."""
+    unknown = re.match(r"unknown key '([^']+)'", message)
+    return [unknown[1]] if unknown else message.split(":")[0].split(".")
 
 
 def _unknown(key: str, valid: list[str]) -> str:

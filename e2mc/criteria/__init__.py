@@ -13,12 +13,17 @@ from e2mc.criteria.criterion import Criterion
 from e2mc.criteria.e2mc import E2MC, to_unit_cube
 from e2mc.criteria.entropy_reconstruction import EntropyReconstruction
 from e2mc.criteria.gather import gather_rows
+from e2mc.criteria.koleo import KoLeo
 from e2mc.criteria.mec import MEC
 from e2mc.criteria.mmcr import MMCR
 from e2mc.criteria.mutual_information import MutualInformation
+from e2mc.criteria.radial import RadialVCReg
+from e2mc.criteria.sigreg import SIGReg
 from e2mc.criteria.spacings import marginal_entropy
 from e2mc.criteria.uniformity import Uniformity
 from e2mc.criteria.vcreg import VCReg, variance_hinge
+from e2mc.criteria.visreg import VISReg
+from e2mc.criteria.weights import suggest_weights
 
 CRITERIA: dict[str, type[Criterion]] = {
     "e2mc": E2MC,
@@ -29,6 +34,10 @@ CRITERIA: dict[str, type[Criterion]] = {
     "corinfomax": CorInfoMax,
     "er": EntropyReconstruction,
     "mi": MutualInformation,
+    "koleo": KoLeo,
+    "sigreg": SIGReg,
+    "visreg": VISReg,
+    "radial": RadialVCReg,
 }
 """Criteria by their name in a configuration."""
 
@@ -40,12 +49,17 @@ __all__ = [
     "CorInfoMax",
     "Criterion",
     "EntropyReconstruction",
+    "KoLeo",
     "MutualInformation",
+    "RadialVCReg",
+    "SIGReg",
     "Uniformity",
     "VCReg",
+    "VISReg",
     "covariance_penalty",
     "gather_rows",
     "marginal_entropy",
+    "suggest_weights",
     "to_unit_cube",
     "variance_hinge",
 ]

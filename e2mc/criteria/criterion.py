@@ -1,6 +1,5 @@
 """What all criteria share: checked input, all ranks' rows, float32, weighted terms."""
 
-import math
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
@@ -9,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from e2mc.criteria.gather import gather_rows
+from e2mc.criteria.gather import gather_rows, rows_per_rank
+from e2mc.criteria.guards import InputGuard
 
 
 class Criterion(nn.Module):
@@ -25,43 +25,62 @@ class Criterion(nn.Module):
         loss = base_loss + criterion.weigh(terms)
 
     Views are a sequence of (n, d) tensors of one shape, row i of each coming from image i.
-    Computation is in float32 at least, outside autocast.
+    Computation is in float32 at least, outside autocast. A first batch of embeddings without
+    gradient, or of unit norm where that is a mistake, is warned of once.
 
     Attributes:
         weights: factor of each term in the loss; negative where the term is maximised.
         all_views: whether a multi-crop method hands over all its views (MMCR) or only the
             full-resolution ones (everything else).
         minimum_views: how many views the criterion needs.
+        norms_matter: whether L2-normalised embeddings are a mistake.
     """
 
     all_views: ClassVar[bool] = False
     minimum_views: ClassVar[int] = 1
+    norms_matter: ClassVar[bool] = False
     weights: dict[str, float]
 
     def __init__(self, weights: dict[str, float], gather: bool = True) -> None:
         super().__init__()
         self.weights = weights
         self.gather = gather
+        self._guard = InputGuard(type(self).__name__, self.norms_matter)
 
-    def forward(self, views: Sequence[Tensor]) -> Tensor:
-        """The scalar to add to a base loss."""
+    def forward(self, views: Sequence[Tensor], *others: Tensor) -> Tensor:
+        """The scalar to add to a base loss; errors as for `terms`.
+
+        Raises:
+            TypeError: views given one by one instead of as a list.
+        """
+        if others:
+            raise TypeError(
+                f"{type(self).__name__} takes all views as one list: criterion([z_a, z_b])"
+            )
         return self.weigh(self.terms(views))
 
     def terms(self, views: Sequence[Tensor]) -> dict[str, Tensor]:
         """Unweighted scalars by name, with gradient.
 
         Raises:
-            ValueError: too few views, or a view that is not floating-point (n, d), differs in
-                shape from the first, has fewer than 2 rows over all ranks, or contains NaN or
-                infinity. The last two are found on every rank alike, so no rank is left waiting.
+            ValueError: one tensor instead of a list, too few views, or a view that is not
+                floating-point (n, d), differs in shape from the first, has fewer than 2 rows over
+                all ranks, or contains NaN or infinity. The last two are found on every rank alike,
+                so no rank is left waiting; the very last on a CUDA device in the next call, as
+                nothing waits for the device.
         """
         self._check_shapes(views)
+        if self.training:
+            self._guard.watch_gradient(views)
         with torch.autocast(views[0].device.type, enabled=False):
             rows = [view.to(torch.promote_types(view.dtype, torch.float32)) for view in views]
             if self.gather:
-                rows = [gather_rows(view) for view in rows]
-            for index, view in enumerate(rows):
-                _check_values(index, view)
+                sizes = rows_per_rank(rows[0])
+                rows = [gather_rows(view, sizes) for view in rows]
+            count = rows[0].shape[0]
+            if count < 2:
+                raise ValueError(f"view 0 has {count} row(s); a criterion needs at least 2")
+            self._guard.watch_values(rows)
             return self.measure(rows)
 
     def weigh(self, terms: dict[str, Tensor]) -> Tensor:
@@ -76,8 +95,13 @@ class Criterion(nn.Module):
         """The weights, for ``print(criterion)``."""
         return ", ".join(f"{name}: {weight:g}" for name, weight in self.weights.items())
 
-    def _check_shapes(self, views: Sequence[Tensor]) -> None:
+    def _check_shapes(self, views: Sequence[Tensor] | Tensor) -> None:
         name = type(self).__name__
+        if isinstance(views, Tensor) and views.ndim == 2:
+            raise ValueError(
+                f"{name} takes a list of views, each (n, d), and got one tensor of shape "
+                f"{tuple(views.shape)}: write criterion([z])"
+            )
         if len(views) < self.minimum_views:
             raise ValueError(
                 f"{name} needs a list of at least {self.minimum_views} view(s), each (n, d)"
@@ -92,21 +116,6 @@ class Criterion(nn.Module):
                 )
             if not view.is_floating_point():
                 raise ValueError(f"{name}: view {index} must be floating-point, is {view.dtype}")
-
-
-def _check_values(index: int, view: Tensor) -> None:
-    if view.shape[0] < 2:
-        raise ValueError(f"view {index} has {view.shape[0]} row(s); a criterion needs at least 2")
-    if math.isfinite(view.detach().sum().item()):  # one pass; the search only if it fails
-        return
-    bad = (~torch.isfinite(view.detach())).nonzero()
-    if len(bad):
-        row, column = bad[0].tolist()
-        raise ValueError(
-            f"view {index}, column {column}, row {row} is {view[row, column].item()} "
-            f"({len(bad)} such entries in this view). The network has probably diverged: "
-            "lower the learning rate or the criterion's weights, or train in bfloat16"
-        )
 
 
 def total(scalars: Sequence[Tensor]) -> Tensor:

@@ -1,5 +1,6 @@
 """Effective entropy maximisation (E2MC), the paper's criterion."""
 
+import math
 from typing import Literal
 
 import torch
@@ -10,6 +11,12 @@ from e2mc.criteria.criterion import Criterion, average, require, total
 from e2mc.criteria.spacings import marginal_entropy
 
 Space = Literal["hypercube", "hypersphere"]
+
+PUBLISHED_RATIO: dict[Space, tuple[float, int]] = {
+    "hypercube": (100 / 1000, 8192),  # VICReg
+    "hypersphere": (25 / 1, 128),  # SwAV
+}
+"""Covariance weight over entropy weight in sections B.1 and D.2, and the d that it is for."""
 
 
 def to_unit_cube(z: Tensor, space: Space) -> Tensor:
@@ -59,7 +66,9 @@ class E2MC(Criterion):
     Args:
         space: "hypercube" or "hypersphere", see `to_unit_cube`.
         entropy_weight: beta.
-        covariance_weight: gamma.
+        covariance_weight: gamma. "auto": the published ratio to the entropy weight, of VICReg
+            (hypercube) or SwAV (hypersphere), times (their d)/d, as the covariance term grows like
+            d; d is that of the first batch.
         entropy_over_views: "mean" (official code) or "sum" (Algorithm 1).
         spacing: m of the entropy estimate; None means round(sqrt(n)).
         epsilon: inside the logarithm; 1e-7 in Algorithm 1.
@@ -72,11 +81,13 @@ class E2MC(Criterion):
     Cost per view: O(d n log n + n d min(n, d)) time, three (n, d) buffers.
     """
 
+    norms_matter = True
+
     def __init__(
         self,
         space: Space,
         entropy_weight: float,
-        covariance_weight: float,
+        covariance_weight: float | Literal["auto"],
         entropy_over_views: Literal["mean", "sum"] = "mean",
         spacing: int | None = None,
         epsilon: float = 1e-7,
@@ -91,7 +102,13 @@ class E2MC(Criterion):
             f'entropy_over_views must be "mean" or "sum", got {entropy_over_views!r}',
         )
         require(entropy_weight >= 0, f"entropy_weight must be >= 0, got {entropy_weight}")
-        require(covariance_weight >= 0, f"covariance_weight must be >= 0, got {covariance_weight}")
+        if covariance_weight == "auto":
+            covariance_weight = math.nan  # until the first batch shows the width
+        else:
+            require(
+                covariance_weight >= 0,
+                f'covariance_weight must be >= 0 or "auto", got {covariance_weight}',
+            )
         require(spacing is None or spacing >= 1, f"spacing must be at least 1, got {spacing}")
         require(epsilon > 0, f"epsilon must be positive, got {epsilon}")
         super().__init__({"entropy": -entropy_weight, "covariance": covariance_weight}, gather)
@@ -102,6 +119,10 @@ class E2MC(Criterion):
 
     def measure(self, views: list[Tensor]) -> dict[str, Tensor]:
         """Entropy (nats) and covariance of the views on the unit cube."""
+        if math.isnan(self.weights["covariance"]):
+            ratio, width = PUBLISHED_RATIO[self.space]
+            per_entropy = ratio * width / views[0].shape[1]
+            self.weights["covariance"] = -self.weights["entropy"] * per_entropy
         cubes = [to_unit_cube(view, self.space) for view in views]
         over_views = average if self.entropy_over_views == "mean" else total
         return {

@@ -69,20 +69,20 @@ class MEC(Criterion):
     def measure(self, views: list[Tensor]) -> dict[str, Tensor]:
         """Coding length per sample, averaged over pairs of views."""
         rows, columns = views[0].shape
-        scale = columns / (rows * self.distortion) / self._warmup()
+        scale = columns / (rows * self.distortion) / self._warmup(views[0].dtype)
         unit = [F.normalize(view, dim=1) for view in views]
         pairs = [self._series(a, b, scale) for a, b in combinations(unit, 2)]
         return {"coding_length": average(pairs) / (scale * rows)}
 
-    def _warmup(self) -> float:
+    def _warmup(self, dtype: torch.dtype) -> float | Tensor:
         if self.warmup_steps == 0:
             return 1.0
-        done = min(1.0, int(self.step) / self.warmup_steps)
+        done = (self.step.to(dtype) / self.warmup_steps).clamp(max=1)
         if self.training:
             self.step += 1
         return _WARMUP_FACTOR + (1 - _WARMUP_FACTOR) * done
 
-    def _series(self, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    def _series(self, a: Tensor, b: Tensor, scale: float | Tensor) -> Tensor:
         product = scale * (a @ b.t() if a.shape[0] <= a.shape[1] else b.t() @ a)
         total, power = product.trace(), product
         for k in range(2, self.order + 1):

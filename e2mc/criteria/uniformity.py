@@ -60,5 +60,6 @@ class Uniformity(Criterion):
         rows = z.shape[0]
         norms = z.square().sum(dim=1)
         distances = norms[:, None] + norms[None, :] - 2 * (z @ z.t())
-        potentials = (-self.kernel_width * distances).fill_diagonal_(-torch.inf)
+        potentials = -self.kernel_width * distances
+        potentials.diagonal().fill_(-torch.inf)
         return potentials.flatten().logsumexp(dim=0) - math.log(rows * (rows - 1))

@@ -9,13 +9,14 @@ from torch import Tensor
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 
-_LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in ITU-R 601-2 luma."""
 
 
 def luma(images: Tensor) -> Tensor:
     """ITU-R 601-2 luma, (n, 1, height, width), as Pillow's mode L."""
     red, green, blue = images.chunk(3, dim=1)
-    return (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
+    return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 
 
 def gray(images: Tensor) -> Tensor:

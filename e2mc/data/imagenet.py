@@ -5,6 +5,8 @@ names in sorted order, as in torchvision's ``ImageFolder`` and all official code
 """
 
 import os
+import sys
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
@@ -64,11 +66,18 @@ def open_tree(root: Path, split: Split) -> ImageSet:
 def _read(root: Path, folder: str, other: str) -> ImageSet:
     classes = _classes(root / folder)
     _require_same_classes(root, classes, folder, other)
-    names, labels = [], []
+    names, labels, others = [], [], []
     for label, name in enumerate(classes):
-        files = _images(root / folder / name)
+        files, left_out = _images(root / folder / name)
         names += [f"{folder}/{name}/{file}" for file in files]
         labels += [label] * len(files)
+        others += [f"{name}/{file}" for file in left_out]
+    if others:
+        _warn(
+            f"{len(others)} file(s) in the class folders of {root / folder} are left out: "
+            f"{some(others)}. Images are {' '.join(EXTENSIONS)}: convert what is one, and remove "
+            "the rest"
+        )
     return ImageSet(root, tuple(names), np.asarray(labels, np.int64), classes)
 
 
@@ -96,15 +105,19 @@ def _require_same_classes(root: Path, classes: tuple[str, ...], opened: str, oth
         )
 
 
-def _images(folder: Path) -> list[str]:
-    files = sorted(
-        entry.name
-        for entry in os.scandir(folder)
-        if entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith(".")
-    )
-    if not files:
+def _images(folder: Path) -> tuple[list[str], list[str]]:
+    """Images of one class, and what lies there and is none by its name."""
+    files = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
+    images = [name for name in files if name.lower().endswith(EXTENSIONS)]
+    if not images:
         raise E2MCError(f"class folder {folder} holds no image: fill it, or remove the class")
-    return files
+    return images, [name for name in files if not name.lower().endswith(EXTENSIONS)]
+
+
+@cache
+def _warn(message: str) -> None:
+    """Once per process, however often a data set is opened."""
+    print(f"WARNING: {message}", file=sys.stderr, flush=True)
 
 
 def _part(

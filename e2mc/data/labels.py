@@ -1,6 +1,7 @@
 """Label subsets in SimCLR's format: one file name per line."""
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -69,3 +70,16 @@ def label_subset(list_path: Path, image_set: ImageSet) -> NDArray[np.int64]:
             "Write <class>/<file name>"
         )
     return np.array([by_name[line] for line in lines], np.int64)
+
+
+def listed(images: ImageSet, lists: Mapping[int, Path], percent: int) -> ImageSet:
+    """The images on the list of a share of the labels, in the list's order.
+
+    Raises:
+        E2MCError: there is no such list; see also :func:`label_subset`.
+    """
+    if percent not in lists:
+        raise E2MCError(f"no list of {percent} % of the labels: set data.imagenet.lists.{percent}")
+    rows = label_subset(lists[percent], images)
+    names = tuple(images.names[row] for row in rows)
+    return ImageSet(images.root, names, images.labels[rows], images.classes)

@@ -2,16 +2,21 @@
 
 Pillow's filters are linear and separable. As matrices they serve a whole batch in which every
 image has another crop and another radius, antialiased as Pillow does it, which neither
-``grid_sample`` nor ``interpolate`` can.
+``grid_sample`` nor ``interpolate`` can. Of single images ``interpolate`` is the faster one:
+:func:`resized`.
 """
 
 from math import ceil
-from typing import Literal
+from typing import Literal, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 Interpolation = Literal["bilinear", "bicubic"]
+Number = TypeVar("Number", float, Tensor)
 
 
 def resampling(
@@ -80,6 +85,28 @@ def resample(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return tall.clamp_(0, 1).transpose(1, 2)
 
 
+def resized(
+    levels: NDArray[np.uint8], height: int, width: int, interpolation: Interpolation
+) -> NDArray[np.uint8]:
+    """One image resized by torch: Pillow's arithmetic on other instructions, 3 to 4 times as fast.
+
+    Args:
+        levels: (rows, columns, 3), any part of an image.
+        height: of the result.
+        width: of the result.
+        interpolation: filter.
+
+    Returns:
+        (height, width, 3) levels, at most one away from Pillow's but where a bicubic filter
+        overshoots.
+    """
+    # A batch of one, added before the permutation: its stride then tells torch that the channels
+    # lie innermost, and the result's do too.
+    image = torch.from_numpy(levels).unsqueeze(0).permute(0, 3, 1, 2)
+    result = functional.interpolate(image, (height, width), mode=interpolation, antialias=True)
+    return np.ascontiguousarray(result.permute(0, 2, 3, 1)[0].numpy())
+
+
 def blur(images: Tensor, radius: Tensor, largest: float) -> Tensor:
     """Blur as Pillow's ``GaussianBlur``: three box filters, edges continued outwards.
 
@@ -93,19 +120,25 @@ def blur(images: Tensor, radius: Tensor, largest: float) -> Tensor:
     return weights @ images @ weights.transpose(2, 3)
 
 
-def _box_filter(radius: Tensor, size: int, largest: float) -> Tensor:
-    """Weights (n, size, size) of one of the three passes for a Gaussian of this deviation.
+def box_radius(deviation: Number) -> Number:
+    """Radius of each of the three box filters for a Gaussian of this deviation.
 
-    Pillow's ``_gaussian_blur_radius`` after Gwosdek et al. (2011): a box of fractional radius
-    ``half`` whose outermost pixels count in part.
+    Pillow's ``_gaussian_blur_radius`` after Gwosdek et al. (2011). The radius is fractional: the
+    outermost pixels of the box count in part.
     """
-    variance = radius.square() / 3
-    whole = ((12 * variance + 1).sqrt() - 1).div(2).floor()
+    variance = deviation**2 / 3
+    whole = ((12 * variance + 1) ** 0.5 - 1) / 2 // 1
     part = (2 * whole + 1) * (whole * (whole + 1) - 3 * variance)
-    half = (whole + part / (6 * (variance - (whole + 1).square()))).view(-1, 1, 1)
+    radius: Number = whole + part / (6 * (variance - (whole + 1) ** 2))
+    return radius
+
+
+def _box_filter(deviation: Tensor, size: int, largest: float) -> Tensor:
+    """Weights (n, size, size) of one of the three passes for a Gaussian of this deviation."""
+    half = box_radius(deviation).view(-1, 1, 1)
     margin = ceil(largest) + 1
-    position = torch.arange(size, device=radius.device, dtype=radius.dtype).view(-1, 1)
-    pixel = torch.arange(-margin, size + margin, device=radius.device, dtype=radius.dtype)
+    position = torch.arange(size, device=half.device, dtype=half.dtype).view(-1, 1)
+    pixel = torch.arange(-margin, size + margin, device=half.device, dtype=half.dtype)
     weights = (half + 1 - (pixel - position).abs()).clamp_(0, 1).div_(2 * half + 1)
     inner = weights[:, :, margin : margin + size].contiguous()
     inner[:, :, 0] += weights[:, :, :margin].sum(dim=2)

@@ -6,7 +6,7 @@ small matrices, one per image and axis. What differs is precision: Pillow rounds
 levels after every operation and its hue to 1/256 of a turn, this pipeline never rounds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import groupby
 from typing import Literal, NamedTuple
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from e2mc.config.experiment import Images
 from e2mc.data.colour import HUE, blend_, gray, hue, solarize
-from e2mc.data.decode import decode_sample
+from e2mc.data.decode import decode, decode_sample
 from e2mc.data.draws import Draws, Recipe, draw
 from e2mc.data.image_set import LabelledImages
 from e2mc.data.resampling import blur, resample, resampling
@@ -47,11 +47,11 @@ def pixels(images: LabelledImages, skip_corrupt: bool = False) -> Pixels:
     Raises:
         E2MCError: the images differ in size, or one is missing, or corrupt where that is an error.
     """
-    first, at = decode_sample(images, 0, skip_corrupt)
+    first, at = decode_sample(images, 0, skip_corrupt, decode)
     array = np.empty((len(images), first.height, 3, first.width), np.uint8)
     corrupt = []
     for index in range(len(images)):
-        image, found = decode_sample(images, index, skip_corrupt)
+        image, found = decode_sample(images, index, skip_corrupt, decode)
         if image.size != first.size:
             raise E2MCError(
                 f"the tensor pipeline needs images of one size, but {images.path(found)} has "
@@ -92,9 +92,9 @@ class TensorViews:
         """
         batch = self.batch(indices)
         made: list[Tensor] = []
-        for _, group in groupby(recipes, key=lambda recipe: (recipe.size, recipe.interpolation)):
-            chosen = list(group)
-            numbers = np.repeat(views[len(made) : len(made) + len(chosen)], len(indices))
+        for group in groups(recipes):
+            chosen = [recipes[at] for at in group]
+            numbers = np.repeat([views[at] for at in group], len(indices))
             samples = np.tile(indices, len(chosen))
             draws = draw(chosen, key, samples, numbers, batch.shape[1], batch.shape[3])
             made += tensor_views(batch, draws, chosen)
@@ -134,6 +134,16 @@ def _whole(source: int, size: int) -> Tensor:
     return resampling(torch.zeros(1), torch.full((1,), float(source)), source, size, "bilinear")
 
 
+def groups(recipes: Sequence[Recipe]) -> Iterator[list[int]]:
+    """Positions of consecutive recipes whose views can be made together."""
+
+    def kind(at: int) -> tuple[int, str]:
+        return recipes[at].size, recipes[at].interpolation
+
+    for _, group in groupby(range(len(recipes)), key=kind):
+        yield list(group)
+
+
 def tensor_views(batch: Tensor, draws: Draws, recipes: Sequence[Recipe]) -> list[Tensor]:
     """Views of every image of a batch.
 
@@ -154,7 +164,21 @@ def tensor_views(batch: Tensor, draws: Draws, recipes: Sequence[Recipe]) -> list
     rows = resampling(top, height, batch.shape[1], size, interpolation).chunk(len(recipes))
     columns = resampling(left, width, batch.shape[3], size, interpolation, flip).chunk(len(recipes))
     crops = [resample(batch, *weights) for weights in zip(rows, columns, strict=True)]
-    view = _jittered(torch.cat(crops), draws)
+    return coloured(crops, draws, recipes)
+
+
+def coloured(crops: Sequence[Tensor], draws: Draws, recipes: Sequence[Recipe]) -> list[Tensor]:
+    """All that follows the crop and the flip.
+
+    Args:
+        crops: (n, 3, size, size) float in [0, 1], one tensor per recipe.
+        draws: random decisions, n for each recipe; boxes and flips are not used.
+        recipes: of one size.
+
+    Returns:
+        One (n, 3, size, size) float tensor in [0, 1] per recipe.
+    """
+    view = _jittered(torch.cat(list(crops)), draws)
     _change(view, draws.gray, gray)
     largest = max(recipe.blur_radius[1] for recipe in recipes)
     _change(view, draws.blur, partial(blur, largest=largest), draws.radius)

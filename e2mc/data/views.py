@@ -1,8 +1,10 @@
 """The random views that models are trained on."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,22 +13,32 @@ from torch import Tensor
 
 from e2mc.config.experiment import Images
 from e2mc.config.methods import Views
+from e2mc.data.decode import decode, decode_levels
 from e2mc.data.draws import TRAINING, recipes, stream
 from e2mc.data.image_set import ImageSet
+from e2mc.data.loading import ViewBatches, load
 from e2mc.data.sampling import epoch_batches, steps_per_epoch
 
 __all__ = ["TrainingViews", "normalised", "steps_per_epoch"]
 
 MEAN = (0.485, 0.456, 0.406)
 """Mean of ImageNet's channels, in every official script."""
+_CACHED = 2**18
+"""Numbers of float32 that fit well into a core's second cache: a megabyte."""
 
 
 def normalised(views: Tensor, std: tuple[float, float, float]) -> Tensor:
     """Views as a network sees them: uint8 levels or floats in [0, 1] to standardised float32."""
-    if views.dtype == torch.uint8:
-        views = views.to(torch.float32).div_(255)
-    mean, deviation = views.new_tensor(MEAN), views.new_tensor(std)
-    return views.sub(mean.view(3, 1, 1)).div_(deviation.view(3, 1, 1))
+    mean, deviation = torch.tensor([MEAN, std], device=views.device).view(2, 3, 1, 1)
+    levels, result = views.dtype == torch.uint8, torch.empty_like(views, dtype=torch.float32)
+    # A few images at a time: on a CPU they then stay in its cache from one operation to the next.
+    images = max(1, _CACHED // views[0].numel()) if views.device.type == "cpu" else len(views)
+    for part, source in zip(torch.split(result, images), torch.split(views, images), strict=True):
+        part.copy_(source)
+        if levels:
+            part.div_(255)
+        part.sub_(mean).div_(deviation)
+    return result
 
 
 class TrainingViews:
@@ -38,8 +50,8 @@ class TrainingViews:
         images: their sizes.
         batch_size: images per step over all processes.
         seed: of the order and of the views.
-        workers: loader processes of the `pillow` pipeline; changes nothing but the speed.
-        device: where views are handed over, and made by the `tensor` pipeline.
+        workers: loader processes of all pipelines but `tensor`; changes nothing but the speed.
+        device: where views are handed over, and where `tensor` makes and `device` colours them.
         rank: of this process.
         world_size: number of processes; each gets `batch_size / world_size` images per step.
         drop_last: leave out the last, partial step (official SwAV and SimSiam); by default it
@@ -52,7 +64,8 @@ class TrainingViews:
         corrupt: how many images of the step handed out last were corrupt, in this process.
 
     Raises:
-        E2MCError: `tensor` pipeline with images of several sizes; a corrupt image.
+        E2MCError: `tensor` pipeline with images of several sizes; `fast` without OpenCV; a corrupt
+            image.
     """
 
     def __init__(
@@ -121,12 +134,18 @@ class TrainingViews:
             for batch in batches[first_step:]:
                 corrupt = batch[np.isin(batch, make.corrupt)].tolist()
                 yield make(batch, self.recipes, key, numbers), corrupt
-        else:
-            from e2mc.data.pillow_views import ViewBatches, load, random_views
+            return
+        decoder, maker = _maker(self.pipeline)
+        make_one = partial(maker, recipes=self.recipes, key=key, views=numbers)
+        source = ViewBatches(self.image_set, batches, decoder, make_one, self.skip_corrupt)
+        made = load(source, first_step, self.workers, self.device)
+        if self.pipeline != "device":
+            yield from made
+            return
+        from e2mc.data.device_views import colour
 
-            make_one = partial(random_views, recipes=self.recipes, key=key, views=numbers)
-            source = ViewBatches(self.image_set, batches, make_one, self.skip_corrupt)
-            yield from load(source, first_step, self.workers, self.device)
+        for batch, (crops, corrupt) in zip(batches[first_step:], made, strict=True):
+            yield colour(crops, batch, self.recipes, key, numbers), corrupt
 
     def _tell(self, corrupt: Sequence[int]) -> None:
         self.corrupt = len(corrupt)
@@ -138,3 +157,20 @@ class TrainingViews:
                 flush=True,
             )
         self._told.update(corrupt)
+
+
+def _maker(
+    pipeline: Literal["pillow", "fast", "device"],
+) -> tuple[Callable[[Path], Any], Callable[..., Sequence[NDArray[np.uint8]]]]:
+    """Decoder and maker of the views of one image; only what is used is imported."""
+    if pipeline == "pillow":
+        from e2mc.data.pillow_views import random_views
+
+        return decode, random_views
+    if pipeline == "fast":
+        from e2mc.data.fast_views import fast_views
+
+        return decode_levels, fast_views
+    from e2mc.data.device_views import crops
+
+    return decode_levels, crops

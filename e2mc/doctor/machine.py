@@ -8,15 +8,14 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from e2mc.cluster.queues import SlurmQueue, accounting_answers
-from e2mc.cluster.settings import CLUSTER_SETTINGS, Cluster, load_cluster, site_file
+from e2mc.cluster.settings import CLUSTER_SETTINGS, load_cluster, site_file
+from e2mc.cluster.slurm import COMMANDS, SlurmQueue
 from e2mc.config.experiment import Experiment
 from e2mc.doctor.findings import Finding, Level
 from e2mc.errors import E2MCError
-from e2mc.plan.estimate import estimate, readable
+from e2mc.plan.estimate import estimate
 from e2mc.plan.layout import results
-
-_SLURM_COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "srun")
+from e2mc.plan.quantities import readable
 
 
 def results_folder(
@@ -39,7 +38,9 @@ def results_folder(
         yield Finding("ok", f"{readable(free)} free at {parent}")
         return
     there = sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
-    what = f"{readable(free)} free at {parent}; features and weights take {readable(needed)}"
+    what = (
+        f"{readable(free)} free at {parent}; features and weights take at most {readable(needed)}"
+    )
     what += f", of which {readable(there)} are there" if there else ""
     if needed - there < free:
         yield Finding("ok", what)
@@ -47,7 +48,8 @@ def results_folder(
         yield Finding(
             "error",
             what,
-            "link results/ to a larger disk, or cache fewer views (evaluation.linear.views)",
+            "link results/ to a larger disk, cache fewer views (evaluation.linear.views), or let "
+            "fewer features lie there at a time (snakemake --resources features=1)",
         )
 
 
@@ -86,9 +88,9 @@ def devices(experiment: Experiment) -> Iterator[Finding]:
 
 
 def slurm(experiment: Experiment, settings: Path = CLUSTER_SETTINGS) -> Iterator[Finding]:
-    """Slurm's commands, and whether it would accept a job of every stage."""
-    missing = [command for command in _SLURM_COMMANDS if shutil.which(command) is None]
-    if len(missing) == len(_SLURM_COMMANDS):
+    """Slurm's commands, whether it answers, and whether it would accept a job of every stage."""
+    missing = [command for command in COMMANDS if shutil.which(command) is None]
+    if len(missing) == len(COMMANDS):
         yield Finding("ok", "no Slurm here: all stages run on this machine")
         return
     if missing:
@@ -102,26 +104,35 @@ def slurm(experiment: Experiment, settings: Path = CLUSTER_SETTINGS) -> Iterator
         yield Finding("ok", "Slurm's commands are here")
         return
     try:
-        cluster = load_cluster(settings)
+        queue = SlurmQueue(load_cluster(settings))
     except E2MCError as error:
         yield Finding("error", str(error), "docs/cluster.md")
         return
-    if not accounting_answers():
+    level: Level = "error" if experiment.comparable else "warning"
+    if not queue.is_there():
+        yield Finding(
+            level,
+            "Slurm's controller does not answer (scontrol ping)",
+            "wait until it does, or ask the site's administrators; then run doctor again",
+        )
+        return
+    if not queue.accounting_is_there():
         yield Finding(
             "warning",
             "Slurm's accounting (sacct) does not answer: the reason why a job ended may be missing",
             "nothing to do: squeue tells whether a job is alive",
         )
-    level: Level = "error" if experiment.comparable else "warning"
-    yield from _stages(cluster, site_file() or settings, level)
+    yield from _stages(queue, site_file() or settings, level)
 
 
-def _stages(cluster: Cluster, source: Path, level: Level) -> Iterator[Finding]:
+def _stages(queue: SlurmQueue, source: Path, level: Level) -> Iterator[Finding]:
     """Slurm's own judgement of every stage's partition, account, time, memory and GPUs."""
-    queue = SlurmQueue(cluster)
+    requests: dict[str, list[str]] = {}
+    for rule, stage in queue.cluster.stages.items():
+        requests.setdefault(queue.request(stage), []).append(rule)
     objections: dict[str, list[str]] = {}
-    for rule, stage in cluster.stages.items():
-        objections.setdefault(queue.objection(stage) or "", []).append(rule)
+    for request, rules in requests.items():
+        objections.setdefault(queue.objection(request) or "", []).extend(rules)
     accepted = objections.pop("", [])
     if accepted:
         yield Finding("ok", f"Slurm would accept jobs of {', '.join(accepted)}")

@@ -6,7 +6,7 @@ complete. Nothing here needs torch.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from e2mc.config.settings import Kind
 from e2mc.errors import E2MCError
 from e2mc.evaluation.shards import REMEDY, Shard, load_shard
-from e2mc.files import read_json, sha256, write_text
+from e2mc.files import read_json, sealed, sha256, write_text
 
 EXPONENT = 0x7C00
 ROWS = 4096
@@ -38,6 +38,7 @@ class Features:
         crops: how each crop was taken: `random`, `center` or `squash`.
         shards: the files.
         model_sha256: hash of the model file that made them.
+        source: digest of all that they depend on.
     """
 
     index: Path
@@ -51,6 +52,9 @@ class Features:
     crops: tuple[str, ...]
     shards: tuple[Shard, ...]
     model_sha256: str
+    source: str
+    _sound: set[int] = field(default_factory=set)
+    """Crops that were found finite: it is asked once."""
 
     @property
     def views(self) -> int:
@@ -86,7 +90,10 @@ class Features:
             for shard in self.shards:
                 here = (rows >= shard.first) & (rows < shard.first + shard.count)
                 part[here] = self._map(shard)[number][rows[here] - shard.first]
-        self._finite(part, rows)
+        if number not in self._sound:
+            self._finite(part, rows)
+        if rows is None:
+            self._sound.add(number)
         return part
 
     def verify(self) -> None:
@@ -145,6 +152,7 @@ def open_features(index: Path | str, *, verify: bool = False) -> Features:
             crops=tuple(content["crops"]),
             shards=tuple(Shard(**shard) for shard in content["shards"]),
             model_sha256=content["model_sha256"],
+            source=content["source"],
         )
     except (KeyError, TypeError) as error:
         raise E2MCError(f"{index} is not an index of features ({error}); {REMEDY}") from error
@@ -175,16 +183,16 @@ def open_pair(train: Path, test: Path) -> tuple[Features, Features]:
     for features, split in zip(pair, ("train", "test"), strict=True):
         if features.split != split:
             raise E2MCError(f"{features.index} is the {features.split} split, not {split}")
-    for field, meaning in (
+    for name, meaning in (
         ("model_sha256", "different models"),
         ("dataset", "different data sets"),
         ("kind", "different layers"),
         ("dim", "backbones of different width"),
         ("classes", "data with different classes"),
     ):
-        values = [getattr(features, field) for features in pair]
+        values = [getattr(features, name) for features in pair]
         if values[0] != values[1]:
-            shown = "" if field == "classes" else f" ({field} {values[0]} and {values[1]})"
+            shown = "" if name == "classes" else f" ({name} {values[0]} and {values[1]})"
             raise E2MCError(
                 f"{train} and {test} come from {meaning}{shown}; "
                 "give the two splits of one extraction, or extract the older one again"
@@ -194,17 +202,7 @@ def open_pair(train: Path, test: Path) -> tuple[Features, Features]:
     return pair
 
 
-def discard_other_index(index: Path, source: str) -> None:
-    """Remove an index of other features before its shards are replaced."""
-    try:
-        stale = read_json(index)["source"] != source
-    except (E2MCError, KeyError, TypeError):
-        stale = True
-    if stale:
-        index.unlink(missing_ok=True)
-
-
 def write_index(index: Path, content: Mapping[str, Any], shards: Iterable[Shard]) -> None:
     """Write the index that makes a folder of shards complete."""
     everything = {**content, "shards": [asdict(shard) for shard in shards]}
-    write_text(index, json.dumps(everything) + "\n")
+    write_text(index, json.dumps(sealed(everything)) + "\n")

@@ -1,26 +1,26 @@
 """Feature extraction: frozen features of every data set by one model, cached on disk."""
 
+import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from e2mc.config.protocols import IMAGENET
 from e2mc.config.settings import KIND_VALUES, ExtractSettings, Kind
-from e2mc.data.evaluation_views import Crop, evaluation_batches
+from e2mc.data.evaluation_views import Crop, View, consecutive
 from e2mc.data.image_set import LabelledImages, Split, open_images
 from e2mc.errors import E2MCError
-from e2mc.evaluation.feature_files import discard_other_index, write_index
+from e2mc.evaluation.feature_files import open_features, write_index
+from e2mc.evaluation.frozen import compute, feature_map, frozen_trunk, require_finite, seen
 from e2mc.evaluation.shards import Shard, collect_shards, receipt, shard_path, write_shard
-from e2mc.files import atomic_write, digest, sha256, write_json
+from e2mc.files import atomic_write, digest, sha256, write_json, write_record
 from e2mc.methods import build_method
-from e2mc.models.backbone import Trunk, quarter_pool
+from e2mc.models.backbone import Trunk
 from e2mc.models.store import load_state, load_strict
 from e2mc.plan import layout
 from e2mc.provenance import cost, provenance
@@ -53,6 +53,13 @@ class _Job:
             for kind in self.dims
         }
 
+    def unfinished(self, output: Path) -> dict[Kind, Path]:
+        """Siblings of the folders, which become them when all is there."""
+        return {
+            kind: folder.with_name(f".{folder.name}")
+            for kind, folder in self.folders(output).items()
+        }
+
     def bounds(self) -> list[tuple[int, int]]:
         """First image of each shard, and the one after its last."""
         size = max(1, SHARD_BYTES // (2 * len(self.crops) * max(self.dims.values())))
@@ -69,15 +76,17 @@ def extract(
     which crops, and which kinds of features come from the pass: the first kind lies in
     `<dataset>-<split>`, others in `<dataset>-<split>-<kind>`.
 
-    Processes started together (torchrun, srun) divide the shards. Started again, extraction goes
-    on at the first shard that is missing, changed, or made from other settings.
+    Processes started together (torchrun, srun) divide the shards. Until all of a split are there
+    they lie in a hidden sibling of its folder, where an extraction that is started again goes on
+    at the first shard that is missing, changed, or made from other settings. A folder of other
+    features is replaced in the end; one that is complete is left as it is.
 
     Args:
         settings: data sets, views, image sizes.
         model: `model.safetensors`; only trunk and, for embeddings, projector are loaded.
         output: folder that receives `<dataset>-<split>/`.
         embeddings: `.npy` file for the projector's float16 output on the first test images of
-            ImageNet, which must be among the data sets; (samples, d).
+            ImageNet, which must be among the data sets; (samples, d). Its record lies beside it.
 
     Raises:
         E2MCError: data or model unusable, features that are not finite, or another process that
@@ -86,7 +95,7 @@ def extract(
     if embeddings is not None and IMAGENET.name not in settings.datasets:
         raise E2MCError("embeddings are those of ImageNet's test images: extract imagenet as well")
     place, checksum = find_place(), sha256(model)
-    network = _load(settings, model, place.device)
+    trunk = frozen_trunk(settings, model, place.device)
     jobs = [
         _job(settings, dataset, split, checksum)
         for dataset in settings.datasets
@@ -94,71 +103,97 @@ def extract(
     ]
     seconds = 0.0
     for job in jobs:
-        _write_shards(settings, job, network["backbone"], output, place)
+        if _is_complete(job, output):
+            continue
+        _write_shards(_normalised(settings, job.dataset), job, trunk, output, place)
         if place.rank == 0:
             shards = _all_shards(job, output)
             seconds += sum(shard.seconds for shard in next(iter(shards.values())))
             spent = cost(seconds / place.world_size, place.world_size)
-            _write_indices(settings, job, shards, model, checksum, spent, output)
+            _publish(settings, job, shards, model, checksum, spent, output)
     if embeddings is not None and place.rank == 0:
         (images,) = (job.images for job in jobs if job.name == f"{IMAGENET.name}-test")
-        _write_embeddings(settings, images, network, embeddings, place.device)
+        projector = _projector(settings, model, place.device)
+        _write_embeddings(settings, images, trunk, projector, embeddings, place.device)
+        made = {"provenance": provenance(settings.model_dump(mode="json"), {"model": model})}
+        write_record(embeddings.with_suffix(".json"), made, [embeddings])
 
 
-def _load(settings: ExtractSettings, model: Path, device: torch.device) -> dict[str, nn.Module]:
-    method = build_method(settings.recipe, settings.backbone)
-    network: dict[str, nn.Module] = {"backbone": method.backbone, "projector": method.projector}
+def _is_complete(job: _Job, output: Path) -> bool:
+    """Whether the folders hold all of these very features, every shard as it was written."""
+    try:
+        found = [
+            open_features(folder / layout.INDEX_FILE, verify=True)
+            for folder in job.folders(output).values()
+        ]
+    except E2MCError:
+        return False
+    return all(features.source == job.source for features in found)
+
+
+def _projector(settings: ExtractSettings, model: Path, device: torch.device) -> nn.Module:
+    projector, prefix = build_method(settings.recipe, settings.backbone).projector, "projector."
     state = load_state(model)
-    for part in ("backbone", "projector"):
-        prefix = f"{part}."
-        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        load_strict(network[part], own, f"{model} ({part})")
-        network[part].eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
+    own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    load_strict(projector, own, f"{model} (projector)")
+    return projector.eval().to(device)
 
 
 def _job(settings: ExtractSettings, dataset: str, split: Split, checksum: str) -> _Job:
-    seen = settings.datasets[dataset]
-    images = open_images(dataset, seen.data, split)
-    of_split = seen.train if split == "train" else seen.test
+    wanted = settings.datasets[dataset]
+    images = open_images(dataset, wanted.data, split)
+    of_split = wanted.train if split == "train" else wanted.test
     random: list[Crop] = ["random"] * of_split.views
     crops: tuple[Crop, ...] = (*random, of_split.fixed) if of_split.fixed else tuple(random)
-    dims = {kind: KIND_VALUES[kind] * settings.backbone.feature_dimension for kind in seen.kinds}
-    chosen = {*("backbone", "images", "normalization_std", "pipeline", "flip_probability", "seed")}
-    plain = settings.model_dump(mode="json", include=chosen)
+    dims = {kind: KIND_VALUES[kind] * settings.backbone.feature_dimension for kind in wanted.kinds}
+    other = {"recipe", "datasets", "embedding_samples", "batch_size"}
+    plain = _normalised(settings, dataset).model_dump(mode="json", exclude=other)
     names = digest([images.names, images.labels.tolist(), str(images.root)])
     source = digest([checksum, plain, dataset, split, crops, dims, names, SHARD_BYTES])
     return _Job(dataset, split, images, crops, dims, source)
 
 
+def _normalised(settings: ExtractSettings, dataset: str) -> ExtractSettings:
+    """With the input normalisation of this data set."""
+    own = settings.datasets[dataset].normalization_std
+    return settings if own is None else settings.model_copy(update={"normalization_std": own})
+
+
 def _write_shards(
-    settings: ExtractSettings, job: _Job, backbone: nn.Module, output: Path, place: Place
+    settings: ExtractSettings, job: _Job, trunk: Trunk, output: Path, place: Place
 ) -> None:
-    """The shards that fall to this process and are not there yet."""
-    folders, bounds = job.folders(output), job.bounds()
-    for folder in folders.values():
-        discard_other_index(folder / layout.INDEX_FILE, job.source)
-    for number in range(place.rank, len(bounds), place.world_size):
-        paths = {kind: shard_path(folder, number) for kind, folder in folders.items()}
-        if all(receipt(path, job.source) for path in paths.values()):
-            continue
+    """The shards that fall to this process and are not there yet; no batch is of two shards."""
+    folders, bounds = job.unfinished(output), job.bounds()
+    missing = [
+        number
+        for number in range(place.rank, len(bounds), place.world_size)
+        if not all(receipt(shard_path(folder, number), job.source) for folder in folders.values())
+    ]
+    batches = {number: consecutive(*bounds[number], settings.batch_size) for number in missing}
+    views = [View(crop, at) for at, crop in enumerate(job.crops)]
+    every = [batch for of_shard in batches.values() for batch in of_shard]
+    images = seen(settings, job.images, views, every, place.device)
+    for number, of_shard in batches.items():
         began = time.perf_counter()
-        features = _features(settings, job, backbone, bounds[number], place.device)
+        features = compute(settings, trunk, images, of_shard, len(views), job.dims)
+        names = job.images.names[slice(*bounds[number])]
+        for rows in (view for kind in features.values() for view in kind):
+            require_finite(rows, names, f"{job.name}: the features of {{}} are")
         seconds = time.perf_counter() - began
-        for kind, path in paths.items():
-            write_shard(path, features[kind], job.source, seconds)
+        for kind, folder in folders.items():
+            write_shard(shard_path(folder, number), features[kind], job.source, seconds)
         print(f"{job.name}: {bounds[number][1]} of {len(job.images)} images", flush=True)
 
 
 def _all_shards(job: _Job, output: Path) -> dict[Kind, list[Shard]]:
     """Wait for the shards of other processes."""
-    folders = job.folders(output)
     return {
-        kind: collect_shards(folder, job.bounds(), job.source) for kind, folder in folders.items()
+        kind: collect_shards(folder, job.bounds(), job.source)
+        for kind, folder in job.unfinished(output).items()
     }
 
 
-def _write_indices(
+def _publish(
     settings: ExtractSettings,
     job: _Job,
     shards: dict[Kind, list[Shard]],
@@ -167,9 +202,12 @@ def _write_indices(
     spent: dict[str, Any],
     output: Path,
 ) -> None:
-    """Declare the folders complete; the cost lies apart, for an index may be very long."""
+    """Give complete folders their names; the cost lies beside them and outlives them."""
+    write_json(
+        output / layout.COST_FILE.format(dataset=job.dataset, split=job.split), {"cost": spent}
+    )
     for kind, folder in job.folders(output).items():
-        write_json(folder / layout.COST_FILE, {"cost": spent})
+        unfinished = job.unfinished(output)[kind]
         content = {
             "dataset": job.dataset,
             "split": job.split,
@@ -184,88 +222,28 @@ def _write_indices(
             "names": job.images.names,
             "labels": job.images.labels.tolist(),
         }
-        write_index(folder / layout.INDEX_FILE, content, shards[kind])
-
-
-@torch.inference_mode()
-def _features(
-    settings: ExtractSettings,
-    job: _Job,
-    backbone: nn.Module,
-    bounds: tuple[int, int],
-    device: torch.device,
-) -> dict[Kind, NDArray[np.float16]]:
-    """(crops, samples, dim) of every kind: one pass of the network serves all kinds."""
-    assert isinstance(backbone, Trunk)
-    shape = (len(job.crops), bounds[1] - bounds[0])
-    features = {kind: np.empty((*shape, dim), np.float16) for kind, dim in job.dims.items()}
-    for at, crop in enumerate(job.crops):
-        done = 0
-        for images in _batches(settings, job.images, crop, at, bounds, device):
-            maps = backbone.feature_map(images.contiguous(memory_format=torch.channels_last))
-            for kind, rows in features.items():
-                pooled = backbone.pool(maps) if kind == "pooled" else quarter_pool(maps).flatten(1)
-                rows[at, done : done + len(images)] = pooled.to(torch.float16).cpu().numpy()
-            done += len(images)
-        for rows in features.values():
-            _require_finite(
-                rows[at], job.images, bounds[0], f"{job.name}: the features of {{}} are"
-            )
-    return features
-
-
-def _require_finite(
-    rows: NDArray[np.float16], images: LabelledImages, first: int, subject: str
-) -> None:
-    """Rows of the images from ``first`` on; ``subject`` begins the error, `{}` is the image."""
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-    if bad.size:
-        raise E2MCError(
-            f"{subject.format(images.names[first + bad[0]])} NaN or beyond 65504, which float16 "
-            "cannot hold: the model has diverged; train it again with a lower learning rate or "
-            "weaker criterion"
-        )
-
-
-def _batches(
-    settings: ExtractSettings,
-    images: LabelledImages,
-    crop: Crop,
-    view: int,
-    bounds: tuple[int, int],
-    device: torch.device,
-) -> Iterator[Tensor]:
-    return evaluation_batches(
-        images,
-        settings.images,
-        crop,
-        settings.normalization_std,
-        settings.pipeline,
-        settings.batch_size,
-        seed=settings.seed,
-        view=view,
-        flip_probability=settings.flip_probability,
-        workers=settings.workers,
-        first=bounds[0],
-        last=bounds[1],
-        device=device,
-    )
+        write_index(unfinished / layout.INDEX_FILE, content, shards[kind])
+        if folder.exists():
+            shutil.rmtree(folder)
+        unfinished.rename(folder)
 
 
 @torch.inference_mode()
 def _write_embeddings(
     settings: ExtractSettings,
     images: LabelledImages,
-    network: dict[str, nn.Module],
+    trunk: Trunk,
+    projector: nn.Module,
     path: Path,
     device: torch.device,
 ) -> None:
-    bounds = (0, min(settings.embedding_samples, len(images)))
+    last = min(settings.embedding_samples, len(images))
+    batches = consecutive(0, last, settings.batch_size)
     parts = []
-    for batch in _batches(settings, images, "center", 0, bounds, device):
-        features = network["backbone"](batch.contiguous(memory_format=torch.channels_last))
-        parts.append(network["projector"](features).to(torch.float16).cpu().numpy())
+    for batch in seen(settings, images, [View("center")], batches, device):
+        features = trunk.pool(feature_map(settings, trunk, batch))
+        parts.append(projector(features).to(torch.float16).cpu().numpy())
     embeddings = np.concatenate(parts)
-    _require_finite(embeddings, images, 0, "the embedding of {} is")
+    require_finite(embeddings, images.names, "the embedding of {} is")
     with atomic_write(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, embeddings)

@@ -16,11 +16,10 @@ from e2mc.config.settings import FineTuneSettings
 from e2mc.data.evaluation_views import evaluation_batches
 from e2mc.data.image_set import ImageSet
 from e2mc.data.views import TrainingViews
+from e2mc.evaluation.frozen import load_trunk
 from e2mc.evaluation.results import Epoch, refuse_diverged
 from e2mc.evaluation.schedule import epoch_rate
 from e2mc.files import digest, sha256
-from e2mc.models.backbone import build_backbone
-from e2mc.models.store import load_state, load_strict
 from e2mc.training.distributed import Place, parallel, synchronise_batch_norm
 from e2mc.training.optim import LARS, build_optimizer
 from e2mc.training.resumable import States, remaining, show_life
@@ -80,12 +79,7 @@ def build(settings: FineTuneSettings, percent: int, model: Path, classes: int, p
     """
     torch.manual_seed(settings.seed)
     head = nn.Linear(settings.backbone.feature_dimension, classes)
-    backbone = build_backbone(settings.backbone)
-    prefix = "backbone."
-    weights = load_state(model)
-    trunk = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-    load_strict(backbone, trunk, f"{model} (backbone)")
-    network = nn.Sequential(backbone, head)
+    network = nn.Sequential(load_trunk(settings.backbone, model), head)
     network.to(place.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.batch_norm == "synchronised":
         synchronise_batch_norm(network, place)
@@ -204,7 +198,7 @@ def _classify(
         settings.images,
         "center",
         settings.normalization_std,
-        settings.views.pipeline,
+        settings.pipeline,
         settings.batch_size,
         workers=settings.workers,
         first=at,

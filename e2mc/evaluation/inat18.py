@@ -15,9 +15,10 @@ from e2mc.config.settings import ProtocolSettings
 from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import Features, open_pair
-from e2mc.evaluation.probe import MOMENTUM, TEST_ROWS, TRUST, Views, best_device, copied
+from e2mc.evaluation.probe import MOMENTUM, TEST_ROWS, TRUST
 from e2mc.evaluation.results import Epoch, refuse_diverged, write_classification
 from e2mc.evaluation.schedule import epoch_rate
+from e2mc.evaluation.streams import Views, best_device, copied
 from e2mc.provenance import provenance
 from e2mc.training.optim import build_optimizer, set_learning_rate
 
@@ -82,7 +83,7 @@ def fit_maps(
     head = build_head(train.dim, len(train.classes), seed).to(device)
     rule = Optimizer(rule=fit.rule, momentum=MOMENTUM, weight_decay=fit.weight_decay, trust=TRUST)
     optimizer = build_optimizer([{"params": list(head.parameters())}], rule, fit.learning_rate)
-    views = Views(train.view, train.views, device, torch.float32)
+    views = Views(train.view, train.views, fit.epochs, device, torch.float32)
     targets, test_x = copied(train.labels, device), copied(test.whole(), device)
     rows, history = np.arange(len(train.labels)), []
     for epoch in range(fit.epochs):

@@ -12,9 +12,9 @@ from e2mc.criteria import to_unit_cube
 from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import open_pair
 from e2mc.evaluation.neighbours import knn_top1, neighbour_distances
-from e2mc.evaluation.probe import best_device
 from e2mc.evaluation.results import write_classification
-from e2mc.files import atomic_write
+from e2mc.evaluation.streams import best_device
+from e2mc.files import atomic_write, check
 from e2mc.plan import layout
 from e2mc.provenance import provenance
 
@@ -80,6 +80,7 @@ def knn(
 
 def in_unit_cube(path: Path, space: Literal["hypercube", "hypersphere"]) -> NDArray[np.float16]:
     """Embeddings from a file, mapped to [0, 1]: half precision, for all of ImageNet's fit twice."""
+    check(path)
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

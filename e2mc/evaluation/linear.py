@@ -1,8 +1,8 @@
-"""Linear evaluation on cached ImageNet views, at 1, 10 and 100 % of the labels.
+"""Linear evaluation on cached ImageNet views, for shares with fewer views than epochs.
 
-With as many views as epochs (100) this is the paper's online protocol. Fewer views cost accuracy,
-the more so the fewer images there are: docs/protocols.md has measurements. Models compared with
-each other need equal numbers of views.
+Fewer views than epochs cost accuracy, the more so the fewer images there are: docs/protocols.md has
+measurements. Models compared with each other need equal numbers of views. With as many views as
+epochs see `e2mc.evaluation.linear_online`.
 """
 
 from functools import partial
@@ -28,19 +28,25 @@ def linear(settings: LinearSettings, train_index: Path, test_index: Path, output
         settings: recipes and label lists.
         train_index: `index.json` of the training views.
         test_index: `index.json` of the test images.
-        output: folder that receives `linear-1`, `linear-10` and `linear-100`.
+        output: folder that receives `linear-<share>`.
 
     Raises:
-        E2MCError: features that do not belong together, a label list that does not fit, features
-            that are not finite, or a probe that diverges.
+        E2MCError: features that do not belong together or have too few views, a label list that
+            does not fit, features that are not finite, or a probe that diverges.
     """
+    if not settings.fits:
+        raise E2MCError(
+            "every share of the labels has as many views as epochs (evaluation.linear.views), "
+            "which are not cached: `e2mc linear-online` trains these probes"
+        )
     train, test = open_pair(train_index, test_index)
     test_x = test.whole()
     for percent, fit in settings.fits.items():
+        views = _views(settings, percent, train)
         rows = _labelled(settings, percent, train)
         (fitted,) = fit_heads(
             partial(train.view, rows=rows),
-            train.views,
+            views,
             train.labels if rows is None else train.labels[rows],
             test_x,
             test.labels,
@@ -59,8 +65,19 @@ def linear(settings: LinearSettings, train_index: Path, test_index: Path, output
                 settings.model_dump(mode="json"), {"train": train_index, "test": test_index}
             ),
             history=fitted.history,
-            views=train.views,
+            views=views,
         )
+
+
+def _views(settings: LinearSettings, percent: int, train: Features) -> int:
+    """Of more views that are there the first are used, as if there were no others."""
+    views = settings.views[percent]
+    if train.views < views:
+        raise E2MCError(
+            f"{train.index} holds {train.views} views, and evaluation.linear.views.{percent} asks "
+            f"for {views}: extract the features again, or set it to {train.views}"
+        )
+    return views
 
 
 def _labelled(settings: LinearSettings, percent: int, train: Features) -> NDArray[np.int64] | None:

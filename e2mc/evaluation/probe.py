@@ -4,7 +4,7 @@ No autograd and no torch.optim: one step is two matrix products and a handful of
 passes, and importing torch's optimizers takes longer than a small probe.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,19 +17,14 @@ from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.evaluation.results import Epoch, refuse_diverged
 from e2mc.evaluation.schedule import epoch_rate
+from e2mc.evaluation.streams import View, Views, best_device, converted, copied
 from e2mc.training.optim import larc_factor
 
 MOMENTUM = 0.9
 TRUST = 0.001
 """LARC's trust coefficient (SimSiam's official `main_lincls.py`)."""
 
-KEPT_BYTES = 4 * 2**30
-"""Views that together need no more than this stay in memory between epochs."""
-
 TEST_ROWS = 4096
-
-View = Callable[[int], NDArray[Any]]
-"""Number of a view -> its features, (n, dim)."""
 
 
 class Head(NamedTuple):
@@ -55,52 +50,6 @@ class FittedHead(NamedTuple):
     predictions: NDArray[np.int64]
 
 
-class Views:
-    """Training views as tensors on the device.
-
-    Args:
-        view: loads one view.
-        number: how many there are; epoch e uses view e modulo that.
-        device: where they go.
-        dtype: type of the products; bfloat16 is kept as such, anything else as it is stored.
-    """
-
-    def __init__(self, view: View, number: int, device: torch.device, dtype: torch.dtype) -> None:
-        self._view, self._number, self._device, self._dtype = view, number, device, dtype
-        self._kept: dict[int, Tensor] = {}
-
-    def epoch(self, epoch: int) -> Tensor:
-        """All samples as an epoch sees them, (n, dim)."""
-        number = epoch % self._number
-        if number in self._kept:
-            return self._kept[number]
-        features = copied(self._view(number), self._device)
-        if self._dtype == torch.bfloat16:
-            features = converted(features, self._dtype)
-        if features.nbytes * self._number <= KEPT_BYTES:
-            self._kept[number] = features
-        return features
-
-
-def copied(array: NDArray[Any], device: torch.device) -> Tensor:
-    """A tensor on the device; a memory map is read here once, in order."""
-    return torch.from_numpy(np.array(array)).to(device)
-
-
-def converted(features: Tensor, dtype: torch.dtype) -> Tensor:
-    """Features in the type of a product.
-
-    Through float32 on the way to bfloat16: CPUs are ten times slower directly from float16.
-    """
-    return (features.float() if dtype == torch.bfloat16 else features).to(dtype)
-
-
-def best_device() -> torch.device:
-    """The GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@torch.inference_mode()
 def fit_heads(
     view: View,
     views: int,
@@ -114,14 +63,28 @@ def fit_heads(
 ) -> list[FittedHead]:
     """Train linear classifiers side by side in one pass over the views.
 
-    Softmax regression as the official probes do it: weights from N(0, 0.01), biases zero, no
-    Nesterov, no dampening, weight decay on both, the last partial batch kept. Each head ends as
-    it would alone: its seed fixes its first weights and its batches in every epoch. With as many
-    views as epochs this is the online protocol, on features rounded as they are stored.
+    With as many views as epochs this is the online protocol, on features rounded as they are
+    stored. Arguments beside those of :class:`Probe`:
 
     Args:
         view: loads the features of one view, (n, dim).
         views: number of views; epoch e uses view e modulo that.
+    """
+    probe = Probe(labels, test_x, test_y, classes, heads, precision=precision)
+    stream = Views(view, views, probe.epochs, probe.device, probe.product)
+    for epoch in range(probe.epochs):
+        probe.train(stream.epoch(epoch))
+    return probe.fitted()
+
+
+class Probe:
+    """Linear classifiers that are trained side by side, one epoch at a time.
+
+    Softmax regression as the official probes do it: weights from N(0, 0.01), biases zero, no
+    Nesterov, no dampening, weight decay on both, the last partial batch kept. Each head ends as
+    it would alone: its seed fixes its first weights and its batches in every epoch.
+
+    Args:
         labels: (n,), class numbers.
         test_x: (m, dim).
         test_y: (m,).
@@ -133,35 +96,81 @@ def fit_heads(
             epoch's predictions are float32 products all the same). Float64 features are
             computed in float64.
 
+    Attributes:
+        epochs: in all.
+        done: epochs trained.
+        device: where features are expected.
+        product: type of the products.
+
     Raises:
-        E2MCError: heads that cannot share a pass, a class number out of range, or a loss that is
-            not finite.
+        E2MCError: heads that cannot share a pass, or a class number out of range.
     """
-    _check(labels, classes, heads)
-    device = best_device()
-    test, targets = copied(test_x, device), copied(labels, device)
-    exact = torch.promote_types(test.dtype, torch.float32)
-    product = torch.bfloat16 if precision == "bfloat16" else exact
-    train = Views(view, views, device, product)
-    seen = test  # kept as float16 where it is, and converted block by block
-    if product == torch.bfloat16:
-        seen = torch.cat([converted(block, product) for block in torch.split(test, TEST_ROWS)])
-    shape = (classes, test.shape[1])
-    groups = [
-        _Group([head for head in heads if head.seed == seed], shape, exact, product, device)
-        for seed in dict.fromkeys(head.seed for head in heads)
-    ]
-    last = heads[0].fit.epochs - 1
-    for epoch in range(last + 1):
-        features = train.epoch(epoch)
-        for group in groups:
-            group.train(features, targets, epoch)
-            if epoch < last:
-                group.test(seen, test_y, product)
+
+    def __init__(
+        self,
+        labels: NDArray[np.int64],
+        test_x: NDArray[Any],
+        test_y: NDArray[np.int64],
+        classes: int,
+        heads: Sequence[Head],
+        *,
+        precision: str = "float32",
+    ) -> None:
+        _check(labels, classes, heads)
+        self.heads, self.device = heads, best_device()
+        self.epochs, self.done = heads[0].fit.epochs, 0
+        self._test, self._test_y = copied(test_x, self.device), test_y
+        self._targets = copied(labels, self.device)
+        self._exact = torch.promote_types(self._test.dtype, torch.float32)
+        self.product = torch.bfloat16 if precision == "bfloat16" else self._exact
+        self._seen = self._test  # kept as float16 where it is, and converted block by block
+        if self.product == torch.bfloat16:
+            blocks = torch.split(self._test, TEST_ROWS)
+            self._seen = torch.cat([converted(block, self.product) for block in blocks])
+        shape = (classes, self._test.shape[1])
+        self._groups = [
+            _Group(
+                [head for head in heads if head.seed == seed],
+                shape,
+                self._exact,
+                self.product,
+                self.device,
+            )
+            for seed in dict.fromkeys(head.seed for head in heads)
+        ]
+
+    @torch.inference_mode()
+    def train(self, features: Tensor) -> None:
+        """One epoch on all samples as it sees them, (n, dim), and a test after it.
+
+        Raises:
+            E2MCError: a loss that is not finite.
+        """
+        if self.product == torch.bfloat16:
+            features = converted(features, self.product)
+        last = self.done == self.epochs - 1
+        for group in self._groups:
+            group.train(features, self._targets, self.done)
+            if last:
+                group.test(self._test, self._test_y, self._exact)
             else:
-                group.test(test, test_y, exact)
-    fitted = {head: result for group in groups for head, result in group.fitted()}
-    return [fitted[head] for head in heads]
+                group.test(self._seen, self._test_y, self.product)
+        self.done += 1
+
+    def fitted(self) -> list[FittedHead]:
+        """The classifiers as they are now, in the order of their recipes."""
+        found = {head: result for group in self._groups for head, result in group.fitted()}
+        return [found[head] for head in self.heads]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes from epoch to epoch, as tensors and plain values."""
+        return {"done": self.done, "groups": [group.state_dict() for group in self._groups]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of the same recipes, seeds and samples."""
+        self.done = state["done"]
+        for group, own in zip(self._groups, state["groups"], strict=True):
+            group.load_state_dict(own)
 
 
 def _check(labels: NDArray[np.int64], classes: int, heads: Sequence[Head]) -> None:
@@ -241,6 +250,23 @@ class _Group:
                 head,
                 FittedHead(weights[at], biases[at], self.history[at], self.predictions[at]),
             )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, momentum and what they have led to."""
+        return {
+            "parameters": [list(pair) for pair in self.parameters],
+            "history": [[list(epoch) for epoch in epochs] for epochs in self.history],
+            "predictions": torch.from_numpy(self.predictions),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of the same heads."""
+        for own, saved in zip(self.parameters, state["parameters"], strict=True):
+            for tensor, value in zip(own, saved, strict=True):
+                tensor.copy_(value)
+        self.operand.copy_(self.weight)
+        self.history = [[Epoch(*epoch) for epoch in epochs] for epochs in state["history"]]
+        self.predictions = state["predictions"].cpu().numpy()
 
     def _logits(self, x: Tensor, operand: Tensor) -> Tensor:
         """(n, heads, classes)."""

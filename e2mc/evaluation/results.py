@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from e2mc.errors import E2MCError
-from e2mc.files import atomic_write, digest, write_json
+from e2mc.files import atomic_write, digest, write_record
 from e2mc.plan import layout
 from e2mc.provenance import cost
 
@@ -162,4 +162,6 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 def _write_metrics(folder: Path, metric: str, **content: Any) -> None:
     head = {"protocol": folder.name, "metric": metric, "unit": "%"}
-    write_json(folder / layout.METRICS_FILE, {**head, **content})
+    written = (layout.PREDICTIONS_FILE, layout.CURVE_FILE, layout.DISTANCES_FILE)
+    files = [folder / name for name in written if (folder / name).exists()]
+    write_record(folder / layout.METRICS_FILE, {**head, **content}, files)

@@ -11,9 +11,8 @@ from torch import Tensor
 from e2mc.config.settings import FineTuneSettings
 from e2mc.data.image_set import ImageSet
 from e2mc.data.imagenet import open_imagenet
-from e2mc.data.labels import label_subset
+from e2mc.data.labels import listed
 from e2mc.data.views import steps_per_epoch
-from e2mc.errors import E2MCError
 from e2mc.evaluation.fine_tuning import Run, build, fine_tune
 from e2mc.evaluation.results import write_classification
 from e2mc.files import digest, sha256
@@ -120,12 +119,7 @@ def _work(
 
 
 def _labelled(settings: FineTuneSettings, percent: int) -> ImageSet:
-    if percent not in settings.data.lists:
-        raise E2MCError(f"no list of {percent} % of the labels: set data.imagenet.lists.{percent}")
-    images = open_imagenet(settings.data, "train")
-    rows = label_subset(settings.data.lists[percent], images)
-    names = tuple(images.names[row] for row in rows)
-    return ImageSet(images.root, names, images.labels[rows], images.classes)
+    return listed(open_imagenet(settings.data, "train"), settings.data.lists, percent)
 
 
 def _write(

@@ -66,6 +66,20 @@ class Method(nn.Module):
         """Parameter groups for the optimizer; frozen parameters are left out."""
         return [{"params": trainable(self)}]
 
+    def before_step(self, step: int, epoch: int, training: Training) -> None:
+        """Heed what the schedule says of the coming step; by default nothing.
+
+        Called before each forward pass, so that a resumed run knows it as well.
+
+        Args:
+            step: steps done, from 0.
+            epoch: epochs done, from 0.
+            training: the schedule.
+        """
+
+    def after_backward(self) -> None:
+        """Change gradients before they are used; by default nothing."""
+
     def after_step(self, step: int, steps: int) -> None:
         """Change what the optimizer does not, such as a momentum teacher; by default nothing.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from e2mc.config.methods import RECIPES, Backbone, Recipe
 from e2mc.errors import E2MCError
-from e2mc.files import sha256
+from e2mc.files import check, sha256
 from e2mc.methods import Method, build_method, method_class
 from e2mc.models.pickled import read_pickled, write_pickled
 from e2mc.models.store import MOMENTUM, refuse_differences, save_model
@@ -43,6 +43,7 @@ def import_checkpoint(
     source = Path(source)
     with torch.device("meta"):
         module = build_method(recipe, backbone)
+    check(source)
     content = read_pickled(source)
     state = _renamed(_weights(content, module, source), module, source)
     if recipe.restores_momentum:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from e2mc.config import methods as recipes
-from e2mc.config.methods import Backbone
+from e2mc.config.methods import Backbone, Training
 from e2mc.criteria import gather_rows
 from e2mc.errors import E2MCError
 from e2mc.methods.layout import Layout
@@ -148,6 +148,8 @@ class SwAV(Method):
     zero_init_residual = False
     prototypes: nn.Linear
     queue: Tensor | None
+    frozen = False
+    queueing = True
 
     def __init__(self, recipe: recipes.SwAV, backbone: Backbone) -> None:
         super().__init__(recipe, backbone)
@@ -159,6 +161,18 @@ class SwAV(Method):
         self.iterations = recipe.sinkhorn_iterations
         shape = (self.full_views, recipe.queue_length, recipe.projector[-1])
         self.register_buffer("queue", torch.zeros(shape) if recipe.queue_length else None)
+
+    def before_step(self, step: int, epoch: int, training: Training) -> None:
+        """The queue and the prototypes may wait (official `--epoch_queue_starts` and
+        `--freeze_prototypes_niters`).
+        """
+        self.frozen = step < training.freeze_prototypes_steps
+        self.queueing = epoch >= training.queue_start_epoch
+
+    def after_backward(self) -> None:
+        """Frozen prototypes have no gradient: the optimizer passes over them, decay included."""
+        if self.frozen:
+            self.prototypes.weight.grad = None
 
     def forward(self, views: list[Tensor]) -> Step:
         """The loss; criteria see the head's output of all views before its L2 normalisation.
@@ -180,7 +194,7 @@ class SwAV(Method):
             self.iterations,
             self._queue_scores(),
         )
-        if self.training and self.queue is not None:
+        if self.training and self.queue is not None and self.queueing:
             _enqueue(self.queue, list(unit.chunk(len(views))))
         return Step(loss, list(embeddings.chunk(len(views))), {"swav_loss": loss.detach()})
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from e2mc.errors import E2MCError
-from e2mc.files import atomic_write
+from e2mc.files import atomic_write, check
 
 MOMENTUM = "momentum."
 """Prefix of optimizer momentum that travels with imported weights."""
@@ -42,8 +42,9 @@ def load_state(path: Path | str) -> dict[str, Tensor]:
     """The model's tensors, without any momentum that travels with them.
 
     Raises:
-        E2MCError: the file is missing, truncated or not safetensors.
+        E2MCError: the file is missing, truncated, changed since it was written or not safetensors.
     """
+    check(Path(path))
     return _read(path, lambda name: not name.startswith(MOMENTUM))
 
 

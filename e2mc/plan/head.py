@@ -16,7 +16,7 @@ from e2mc.config import Experiment
 from e2mc.errors import E2MCError
 from e2mc.files import write_text
 from e2mc.lock import locked
-from e2mc.plan import layout
+from e2mc.plan import layout, needs, recorded
 
 PLAN = {"plan": True}
 """Marks the log record of the estimate, which every way of showing the log shows."""
@@ -34,17 +34,13 @@ def start(experiment: Experiment) -> None:
         E2MCError: another head, or a job that one left behind, is at work.
     """
     results = layout.results(experiment.name)
-    results.mkdir(parents=True, exist_ok=True)
-    inherited = os.open(results / layout.HEAD_FLOCK, os.O_RDWR | os.O_CREAT)
-    os.set_inheritable(inherited, True)
-    try:
-        fcntl.flock(inherited, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(inherited)
+    inherited = _alone(results)
+    if inherited is None:
         raise E2MCError(
             f"another snakemake, or a job that one left behind, is at work on {results}; "
             "wait for it or stop it, then start again"
-        ) from None
+        )
+    os.set_inheritable(inherited, True)
     held = ExitStack()
     try:
         held.enter_context(locked(results / layout.HEAD_LOCK, wait=False))
@@ -56,6 +52,62 @@ def start(experiment: Experiment) -> None:
         atexit.register(warm.start().end)
     effective = experiment.model_dump(mode="json")
     write_text(results / layout.EXPERIMENT, yaml.safe_dump(effective, sort_keys=False))
+
+
+def _alone(results: Path) -> int | None:
+    """The flock of a results folder, held; None: somebody else is at work there.
+
+    Raises:
+        E2MCError: the folder cannot be written.
+    """
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(results / layout.HEAD_FLOCK, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise E2MCError(
+            f"cannot write in {results}: {error.strerror}; it must be a folder of yours"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def recheck(experiment: Experiment, workflow: Any, say: Callable[[str], None]) -> None:
+    """Before anything is planned: set results aside that are damaged or of other settings.
+
+    Snakemake goes by times, and by what it remembers in `.snakemake`: of a result that was copied
+    here, or whose bytes changed, it sees nothing. What is set aside is made again, with all that
+    depends on it. A dry run says so, changes nothing, and does not count it in its plan. Where
+    somebody is at work, and where there are no results, there is nothing to do.
+
+    Args:
+        experiment: the experiment.
+        workflow: Snakemake's.
+        say: is given a line per result.
+    """
+    results = layout.results(experiment.name)
+    if not workflow.is_main_process or not results.is_dir():
+        return
+    dry = workflow.output_settings.dryrun
+    alone = None if dry else _alone(results)
+    if alone is None and not dry:
+        return
+    try:
+        faults = recorded.damaged(results)
+        if not faults:
+            faults = recorded.other_settings(experiment, results, needs.all_inputs(experiment))
+        for fault in faults:
+            say(f"{results / fault.record} {fault.problem}: it will be made again.")
+        if alone is not None:
+            recorded.set_aside(results, faults)
+            if faults:
+                say(f"The old files are kept beside, their names end with `{recorded.ASIDE}`.")
+    finally:
+        if alone is not None:
+            os.close(alone)
 
 
 def estimate_filter(

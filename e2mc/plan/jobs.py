@@ -15,18 +15,22 @@ from e2mc.config.protocols import (
     protocol_of,
     transfer_datasets,
 )
+from e2mc.config.stages import snapshots
 from e2mc.plan import layout, needs
 from e2mc.plan.needs import Cell
 
-TRAININGS = ("scratch", "pretrain")
+TRAININGS = ("scratch", "pretrain", "trajectory")
 EXTRACTIONS = ("extract_imagenet", "extract_transfer")
 EVALUATIONS = tuple(protocol.stage for protocol in PROTOCOLS)
-REPORTING = ("significance", "table", "figure", "summary")
+FEATURES_AT_ONCE = 4
+"""Sets of cached features that may lie on disk at a time: what one extraction makes is a set."""
+REPORTING = ("significance", "table", "figure", "summary", "index")
 STAGES = (
     "prepare",
     "scratch",
     "import_checkpoint",
     "pretrain",
+    "trajectory",
     *EXTRACTIONS,
     *EVALUATIONS,
     *REPORTING,
@@ -65,8 +69,8 @@ def jobs(experiment: Experiment) -> list[Job]:
     cells = needs.all_inputs(experiment)
     found = [
         *_bases(experiment),
-        *(_pretrain(cell) for cell in cells if cell.criterion != "base"),
-        *(_extraction(experiment, cell) for cell in cells if protocol_of(cell.protocol).cached),
+        *(_pretrain(experiment, cell) for cell in cells if cell.criterion != "base"),
+        *(_extraction(experiment, cell) for cell in cells if _is_cached(experiment, cell)),
         *(_evaluation(experiment, cell) for cell in cells if cell.protocol != EMBEDDINGS),
         *_reporting(experiment),
     ]
@@ -84,9 +88,19 @@ def _bases(experiment: Experiment) -> Iterator[Job]:
         yield Job("import_checkpoint", name, (layout.CHECKPOINT.format(base=name),), base=name)
 
 
-def _pretrain(cell: Cell) -> Job:
-    outputs = _named((layout.MODEL, layout.PRETRAIN_METRICS), **cell._asdict())
-    return _on_model("pretrain", cell, outputs, outputs[1:], resumes=True)
+def _pretrain(experiment: Experiment, cell: Cell) -> Job:
+    """With snapshots it is a rule of its own, but the same run in the same directory."""
+    names = cell._asdict()
+    outputs = _named((layout.MODEL, layout.PRETRAIN_METRICS), **names)
+    job = _on_model("pretrain", cell, outputs, outputs[1:], resumes=True)
+    if not snapshots(experiment, cell.base, cell.criterion, cell.trial):
+        return job
+    kept = _named(needs.snapshot_files(experiment), **names)
+    return job._replace(stage="trajectory", outputs=outputs + kept)
+
+
+def _is_cached(experiment: Experiment, cell: Cell) -> bool:
+    return protocol_of(cell.protocol, experiment).cached
 
 
 def _extraction(experiment: Experiment, cell: Cell) -> Job:
@@ -97,14 +111,14 @@ def _extraction(experiment: Experiment, cell: Cell) -> Job:
     splits = [(name, split) for name in datasets for split in ("train", "test")]
     outputs, records = (
         tuple(pattern.format(dataset=name, split=split, **cell._asdict()) for name, split in splits)
-        for pattern in (layout.INDEX, layout.COST)
+        for pattern in (layout.CACHED, layout.COST)
     )
     return _on_model(dataset.extraction, cell, outputs, records)
 
 
 def _evaluation(experiment: Experiment, cell: Cell) -> Job:
-    """All shares of the labels are one job."""
-    protocol = protocol_of(cell.protocol)
+    """All results of a protocol, such as its shares of the labels, are one job."""
+    protocol = protocol_of(cell.protocol, experiment)
     cells = (cell._replace(protocol=name) for name in needs.results_beside(experiment, cell))
     records = tuple(layout.METRICS.format(**one._asdict()) for one in cells)
     kind = dataset_of_result(cell.protocol).name if protocol.dataset is None else ""
@@ -121,6 +135,7 @@ def _reporting(experiment: Experiment) -> Iterator[Job]:
         outputs = (layout.FIGURE.format(figure=figure, format=suffix) for suffix in formats)
         yield Job("figure", figure, tuple(outputs))
     yield Job("summary", "summary", (layout.SUMMARY,))
+    yield Job("index", "index", (layout.FRONT_PAGE,))
 
 
 def _on_model(

@@ -20,17 +20,22 @@ SCRATCH = "scratch/{base}.pth"
 SCRATCH_HISTORY = "scratch/{base}.history.csv"
 SCRATCH_METRICS = "scratch/{base}.metrics.json"
 CHECKPOINT = "checkpoints/{base}.safetensors"
+CHECKPOINT_RECORD = "checkpoints/{base}.json"
 MODEL = f"pretrain/{RUN}/model.safetensors"
+SNAPSHOT_FILE = "epoch{epoch}.safetensors"
+SNAPSHOT = f"pretrain/{RUN}/{SNAPSHOT_FILE}"
+"""The trunk after an epoch of a continuation."""
 HISTORY = f"pretrain/{RUN}/history.csv"
 PRETRAIN_METRICS = f"pretrain/{RUN}/metrics.json"
 FEATURES = f"features/{RUN}"
+CACHED = f"{FEATURES}/{{dataset}}-{{split}}"
+"""The cached features of one split: a folder that is there when it is complete."""
 INDEX_FILE = "index.json"
-INDEX = f"{FEATURES}/{{dataset}}-{{split}}/{INDEX_FILE}"
-"""Declares the features of one split complete."""
-COST_FILE = "cost.json"
-COST = f"{FEATURES}/{{dataset}}-{{split}}/{COST_FILE}"
-"""What their extraction cost; older extractions have none."""
+COST_FILE = "{dataset}-{split}.json"
+COST = f"{FEATURES}/{COST_FILE}"
+"""What their extraction cost; it outlives them."""
 EMBEDDINGS = f"{FEATURES}/embeddings.npy"
+EMBEDDINGS_RECORD = f"{FEATURES}/embeddings.json"
 EVALUATION = f"evaluate/{RUN}"
 RESULT = f"{EVALUATION}/{{protocol}}"
 METRICS_FILE, PREDICTIONS_FILE, CURVE_FILE = "metrics.json", "predictions.csv", "history.csv"
@@ -44,6 +49,8 @@ TABLE_CSV = "tables/{table}.csv"
 TABLE_TEX = "tables/{table}.tex"
 FIGURE = "figures/{figure}.{format}"
 SUMMARY = "summary.txt"
+FRONT_PAGE = "index.html"
+"""The whole result as one file."""
 PAGE = "report/{page}.html"
 """A table or the overview as it stands in the HTML report."""
 SCRATCH_STATE = ".runs/scratch/{base}"
@@ -60,10 +67,11 @@ def job_folder(log: Path | str) -> Path:
     return log.parents[2] / ".runs/jobs" / log.parent.name / log.stem
 
 
-def indices(dataset: str) -> tuple[str, str]:
-    """Pattern of the indices of both splits of a data set."""
+def cached(dataset: str) -> tuple[str, str]:
+    """Patterns of the cached features of both splits of a data set."""
     train, test = (
-        INDEX.replace("{dataset}", dataset).replace("{split}", split) for split in ("train", "test")
+        CACHED.replace("{dataset}", dataset).replace("{split}", split)
+        for split in ("train", "test")
     )
     return train, test
 

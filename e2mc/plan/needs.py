@@ -16,6 +16,7 @@ from e2mc.config.protocols import (
     LINEAR,
     PROTOCOLS,
     SEMISUP,
+    SNAPSHOTS,
     dataset_of_result,
     protocol_of,
     transfer_datasets,
@@ -26,9 +27,10 @@ from e2mc.plan import layout
 
 PAPER_TABLES = ("table1", "table2", "table3", "table_d1", "table_d2")
 TABLE_NAMES = (*PAPER_TABLES, "table_transfer")
-FIGURE_NAMES = ("figure2", "figure3", "figure4", "figure_d1")
+FIGURE_NAMES = ("figure2", "figure3", "figure4", "figure_d1", "figure_probe_epochs")
 STATISTICS_NAMES = ("significance", "trials")
 FIGURE_FORMATS = ("pdf", "png")
+FRONT_PAGE_FORMAT = "png"
 
 PRINCIPAL = ("base", "continued", "e2mc")
 """The three arms of Table 1: the checkpoint, trained on without, and trained on with E2MC."""
@@ -89,13 +91,13 @@ def figure_inputs(experiment: Experiment, figure: str) -> list[Cell]:
         E2MCError: there is no figure of that name.
     """
     trained = [name for name, base in experiment.bases.items() if "e2mc" in base.criteria]
-    if figure == "figure2":
+    if figure in ("figure2", "figure_d1"):
         return _pair(trained[:1], EMBEDDINGS)
-    if figure == "figure_d1":
-        return _pair(trained, EMBEDDINGS)
     if figure == "figure3":
         return _pair(trained, "knn")
     if figure == "figure4":
+        return _trajectories(experiment)
+    if figure == "figure_probe_epochs":
         return [
             cell
             for base in trained
@@ -169,8 +171,17 @@ def table_files(experiment: Experiment, table: str) -> list[str]:
 
 def figure_files(experiment: Experiment, figure: str) -> list[str]:
     """Files that ``figures.write_figure`` reads, relative to the results folder."""
-    pattern = {"figure3": layout.DISTANCES, "figure4": layout.CURVE}.get(figure, layout.EMBEDDINGS)
+    pattern = _FIGURE_FILES[figure]
     return _files(figure_inputs(experiment, figure), [pattern])
+
+
+_FIGURE_FILES = {
+    "figure2": layout.EMBEDDINGS,
+    "figure3": layout.DISTANCES,
+    "figure4": layout.CURVE,
+    "figure_d1": layout.EMBEDDINGS,
+    "figure_probe_epochs": layout.CURVE,
+}
 
 
 def page_files(experiment: Experiment, page: str) -> list[str]:
@@ -178,6 +189,15 @@ def page_files(experiment: Experiment, page: str) -> list[str]:
     evaluations = _files(page_inputs(experiment, page), [layout.METRICS])
     trained = trainings(experiment) if page == "overview" else []
     return [*page_sources(page), *evaluations, *trained]
+
+
+def front_page_files(experiment: Experiment) -> list[str]:
+    """Files that ``front_page.write_front_page`` reads, relative to the results folder."""
+    drawn = [
+        layout.FIGURE.format(figure=name, format=FRONT_PAGE_FORMAT) for name in figures(experiment)
+    ]
+    shown = [file for page in pages(experiment) for file in page_files(experiment, page)]
+    return list(dict.fromkeys([*drawn, *shown]))
 
 
 def page_sources(page: str) -> list[str]:
@@ -196,14 +216,14 @@ def statistics_files(experiment: Experiment) -> list[str]:
 
 def linear_protocols(experiment: Experiment) -> tuple[str, ...]:
     """The configured shares of the labels, as protocol names."""
-    return LINEAR.folders(experiment.evaluation)
+    return tuple(f"{LINEAR.stage}-{percent}" for percent in experiment.evaluation.linear.percents)
 
 
 def semisup_protocols(experiment: Experiment, base: Base) -> tuple[str, ...]:
     """The same for fine-tuning, none for methods without such a protocol."""
     if not RECIPES[base.method].semisup:
         return ()
-    return SEMISUP.folders(experiment.evaluation)
+    return SEMISUP.folders(experiment)
 
 
 def transfer_protocols(experiment: Experiment) -> tuple[str, ...]:
@@ -215,7 +235,7 @@ def transfer_protocols(experiment: Experiment) -> tuple[str, ...]:
 def results_beside(experiment: Experiment, cell: Cell) -> tuple[str, ...]:
     """Every result of the job that makes this one, itself included."""
     dataset = dataset_of_result(cell.protocol).name
-    return protocol_of(cell.protocol).folders(experiment.evaluation, dataset)
+    return protocol_of(cell.protocol, experiment).folders(experiment, dataset)
 
 
 def _files(cells: Iterable[Cell], patterns: Iterable[str]) -> list[str]:
@@ -274,7 +294,7 @@ def _few_shot(experiment: Experiment, base: str) -> list[Cell]:
         for criterion in _principal(experiment, base)
         if criterion != "continued"
         for dataset in experiment.data.transfer
-        for protocol in FEW_SHOT.folders(experiment.evaluation, dataset)
+        for protocol in FEW_SHOT.folders(experiment, dataset)
         for trial in range(experiment.trials)
     ]
 
@@ -286,10 +306,41 @@ def _table_d2(experiment: Experiment) -> list[Cell]:
     return [
         Cell(ablation.base, criterion, trial, protocol)
         for criterion in grid_criteria(experiment)
-        for trial in range(ablation.trials)
+        for trial in range(_trials_of_grid(experiment, criterion))
         for protocol in linear_protocols(experiment)
         if protocol in ("linear-1", "linear-10")
     ]
+
+
+def _trials_of_grid(experiment: Experiment, criterion: str) -> int:
+    """Rows of Table D.2 that are those of Tables 1 and 3 are of all trials, as there (and as in
+    the paper: 53.69 and 55.27 stand in both).
+    """
+    ablation = experiment.tables.table_d2
+    assert ablation is not None
+    shared = criterion in experiment.bases[ablation.base].criteria
+    return experiment.trials if shared else ablation.trials
+
+
+def _trajectories(experiment: Experiment) -> list[Cell]:
+    """Both arms of every base."""
+    figure = experiment.figures.figure4
+    if figure is None:
+        return []
+    return [
+        Cell(base, criterion, trial, SNAPSHOTS.stage)
+        for base in figure.bases
+        for criterion in _principal(experiment, base)
+        if criterion != "base"
+        for trial in range(figure.trials)
+    ]
+
+
+def snapshot_files(experiment: Experiment) -> list[str]:
+    """What a training of Figure 4 writes beside its model, the epochs filled in."""
+    figure = experiment.figures.figure4
+    epochs = figure.snapshots if figure else ()
+    return [layout.SNAPSHOT.replace("{epoch}", str(epoch)) for epoch in epochs]
 
 
 def _pair(bases: list[str], protocol: str) -> list[Cell]:

@@ -54,7 +54,7 @@ def accuracy_cells(found: Evaluations, arrangement: Arrangement) -> pd.DataFrame
             }
             if arrangement.ranked_together:
                 marks |= dict.fromkeys(runner_up(entries), "underlined")
-            marks |= dict.fromkeys(winner(entries), "bold")
+            marks |= dict.fromkeys(winner(scores, entries), "bold")
     cells = []
     for base, criterion in models:
         for protocol in arrangement.protocols:

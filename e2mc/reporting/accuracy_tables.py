@@ -27,7 +27,8 @@ def table1_caption(found: Evaluations, cells: pd.DataFrame) -> str:
     ]
     caption = (
         "Top-1 accuracy (%) of linear classifiers on frozen features and of fine-tuned networks, "
-        f"by share of the labels; {findings.spread(cells)} {findings.bold(cells, 'its base')} "
+        f"by share of the labels; {findings.spread(cells)} {findings.views(experiment)} "
+        f"{findings.bold(cells, 'its base')} "
     )
     if clauses:
         caption += (
@@ -80,6 +81,7 @@ def table3_caption(found: Evaluations, cells: pd.DataFrame) -> str:
     return (
         f"Add-on criteria for {findings.base_name(experiment, base)}: top-1 accuracy (%) of "
         f"linear classifiers by share of the labels; {findings.spread(cells)} "
+        f"{findings.views(experiment)} "
         f"{findings.bold(cells, 'all rows')} Underlined: second-highest mean. "
         + ("Criteria below the second rule are not in the paper. " if extras else "")
         + _highest(cells)

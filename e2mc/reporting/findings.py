@@ -7,17 +7,26 @@ from typing import NamedTuple, TypeVar
 import pandas as pd
 
 from e2mc.config import Experiment
+from e2mc.config.protocols import cached_shares, online_shares
 from e2mc.plan import needs
-from e2mc.reporting.names import METHODS
-from e2mc.reporting.results import Entry, clearly_above, paired_trials, summarise
+from e2mc.reporting.names import METHODS, SHORT_PROTOCOLS
+from e2mc.reporting.results import LEVEL, Entry, clear_sign, paired_models, paired_trials, summarise
 from e2mc.reporting.table import CODE, THIN, signed
-from e2mc.statistics import mean_and_standard_error
+from e2mc.statistics import mean_and_standard_error, smallest_pvalue
 
-CLEAR_RULE = (
-    f"clear: the intervals of ±{THIN}2 standard errors are disjoint and the means more than one "
-    "test image apart"
-)
-"""In words; the rule itself is :func:`e2mc.reporting.results.clearly_above`."""
+
+def clear_rule(trials: int) -> str:
+    """:func:`e2mc.reporting.results.clear_sign` in words, and what a test without its assumption
+    of normality could reach over so many trials.
+    """
+    if trials < 2:
+        return "clear: nothing is with a single trial"
+    return (
+        f"clear: the paired t-test over the trials finds it at {100 * LEVEL:g}{THIN}%, and it is "
+        f"more than one test image; an exact permutation test over {trials} trials reaches no "
+        f"$p$ below {smallest_pvalue(trials):g}"
+    )
+
 
 Key = TypeVar("Key")
 
@@ -51,12 +60,8 @@ def compare_arms(
     if pairs.empty:
         return Finding(base, protocol, float("nan"), float("nan"), 0, "not evaluated")
     difference = mean_and_standard_error(pairs["model"] - pairs["reference"])
-    low, high = (summarise(scores, base, arm, protocol) for arm in (reference, criterion))
-    verdict = "no clear difference"
-    if clearly_above(high, low):
-        verdict = "clearly above"
-    elif clearly_above(low, high):
-        verdict = "clearly below"
+    sign = clear_sign(pairs, summarise(scores, base, criterion, protocol).resolution)
+    verdict = ("no clear difference", "clearly above", "clearly below")[sign]
     return Finding(base, protocol, *difference, verdict)
 
 
@@ -108,21 +113,46 @@ def spread(cells: pd.DataFrame) -> str:
     return f"mean ± standard error (ddof 1) over {trials} trials."
 
 
+def views(experiment: Experiment) -> str:
+    """How often linear classifiers saw an image anew, and which epoch is shown."""
+    fresh = [SHORT_PROTOCOLS[f"linear-{percent}"] for percent in online_shares(experiment)]
+    clauses = [f"a fresh view in every epoch with {' and '.join(fresh)} of the labels"] * bool(
+        fresh
+    )
+    for percent in cached_shares(experiment):
+        number = experiment.evaluation.linear.views[percent]
+        share = SHORT_PROTOCOLS[f"linear-{percent}"]
+        clauses.append(f"{number} cached view{'s' * (number > 1)} in turn with {share}")
+    return (
+        f"Linear classifiers are trained on {', '.join(clauses)}; "
+        "the last epoch is reported, not the best."
+    )
+
+
 def bold(cells: pd.DataFrame, among: str) -> str:
     """What is bold and by which rule, or that nothing is."""
+    rule = clear_rule(int(cells["n"].max()))
     if (cells["mark"] == "bold").any():
-        return f"Bold: clearly the highest of {among} ({CLEAR_RULE})."
-    return f"No number is clearly the highest of {among}, so none is bold ({CLEAR_RULE})."
+        return f"Bold: clearly the highest of {among} ({rule})."
+    return f"No number is clearly the highest of {among}, so none is bold ({rule})."
 
 
-def winner(entries: Mapping[Key, Entry]) -> list[Key]:
-    """The entry whose mean is clearly above all others; empty if there is none."""
+def winner(
+    scores: pd.DataFrame, entries: Mapping[tuple[str, str, str], Entry]
+) -> list[tuple[str, str, str]]:
+    """The (base, criterion, protocol) clearly above all others; empty if there is none.
+
+    Args:
+        scores: of :func:`~e2mc.reporting.results.read_scores`.
+        entries: of one protocol.
+    """
     found = {name: entry for name, entry in entries.items() if not isnan(entry.mean)}
     if len(found) < 2:
         return []
     best = max(found, key=lambda name: found[name].mean)
-    others = (found[name] for name in found if name != best)
-    return [best] if all(clearly_above(found[best], other) for other in others) else []
+    others = [paired_models(scores, other, best) for other in found if other != best]
+    resolution = found[best].resolution
+    return [best] if all(clear_sign(pairs, resolution) > 0 for pairs in others) else []
 
 
 def runner_up(entries: Mapping[Key, Entry]) -> list[Key]:

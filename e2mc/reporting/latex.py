@@ -54,21 +54,32 @@ def text(neutral: str) -> str:
     parts, end = [], 0
     for found in _WRITTEN.finditer(neutral):
         mathematics, code = found.groups()
-        parts.append(_translate(neutral[end : found.start()], _SPECIAL))
+        parts.append(escape(neutral[end : found.start()]))
         if code is None:
             parts.append(f"${_translate(mathematics, _MATHEMATICS)}$")
         else:
-            parts.append(rf"\texttt{{{_translate(code, _SPECIAL)}}}")
+            parts.append(rf"\texttt{{{escape(code)}}}")
         end = found.end()
-    return "".join(parts) + _translate(neutral[end:], _SPECIAL)
+    return "".join(parts) + escape(neutral[end:])
+
+
+def escape(plain: str) -> str:
+    """Text that somebody else wrote as LaTeX: nothing in it has a meaning."""
+    return _translate(plain, _SPECIAL)
 
 
 def _translate(plain: str, characters: dict[str, str]) -> str:
     return "".join(characters.get(character, character) for character in plain)
 
 
-def render(table: Table) -> str:
-    """A floating table environment in the booktabs style."""
+def render(table: Table, *, two_columns: bool = False) -> str:
+    """A floating table environment in the booktabs style, its notes under the rules.
+
+    Args:
+        table: what it shows.
+        two_columns: it spans both columns of the document.
+    """
+    environment = "table*" if two_columns else "table"
     columns = [column for column in table.columns if not column.detail]
     body: list[str] = []
     for group in table.groups:
@@ -77,13 +88,13 @@ def render(table: Table) -> str:
         for row in group:
             body += _rows(table, row)
     lines = [
-        r"\begin{table}[t]",
+        rf"\begin{{{environment}}}[t]",
         r"\centering",
         r"\setlength{\belowcaptionskip}{6pt}",
-        rf"\caption{{{_caption(table)}}}",
+        rf"\caption{{{text(table.headline)}}}",
         rf"\label{{tab:{table.name}}}",
         r"\scriptsize" if table.dense else r"\footnotesize",
-        r"\setlength{\tabcolsep}{2.5pt}",
+        rf"\setlength{{\tabcolsep}}{{{'2' if table.dense else '2.5'}pt}}",
         rf"\begin{{tabular}}{{{''.join(column.align for column in columns)}}}",
         r"\toprule",
         *_head(columns),
@@ -91,18 +102,26 @@ def render(table: Table) -> str:
         *body,
         r"\bottomrule",
         r"\end{tabular}",
-        r"\end{table}",
+        *_notes(table),
+        rf"\end{{{environment}}}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _caption(table: Table) -> str:
-    where = {"below": "Second lines, in parentheses", "beside": "In parentheses"}
-    if not table.published:
-        return text(table.caption)
-    footnotes = "; ".join(f"${mark}$: {meaning}" for mark, meaning in table.footnotes().items())
-    explained = f" ({footnotes})" if footnotes else ""
-    return text(f"{table.caption} {where[table.published]}: published{explained}.")
+def _notes(table: Table) -> list[str]:
+    """How to read it, as wide as the column."""
+    sentences = [table.notes] if table.notes else []
+    if table.published:
+        where = {"below": "Second lines, in parentheses", "beside": "In parentheses"}
+        footnotes = "; ".join(f"${mark}$: {meaning}" for mark, meaning in table.footnotes().items())
+        explained = f" ({footnotes})" if footnotes else ""
+        sentences.append(f"{where[table.published]}: published{explained}.")
+    if not sentences:
+        return []
+    return [
+        r"\par\smallskip",
+        rf"\parbox{{\linewidth}}{{\footnotesize {text(' '.join(sentences))}}}",
+    ]
 
 
 def _head(columns: Sequence[Column]) -> list[str]:

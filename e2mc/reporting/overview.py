@@ -11,7 +11,7 @@ from e2mc.config import Experiment
 from e2mc.errors import E2MCError
 from e2mc.files import digest, read_json
 from e2mc.plan import layout, needs
-from e2mc.provenance import duration
+from e2mc.plan.quantities import duration
 from e2mc.reporting.costs import costs, total
 from e2mc.reporting.frames import read_csv
 from e2mc.reporting.html import Page, Section, number
@@ -30,23 +30,25 @@ def overview(experiment: Experiment, results: Path) -> Page:
     for file in needs.page_sources("overview"):
         if not (results / file).exists():
             raise E2MCError(f"{results / file} does not exist: write it before its page")
-    configuration = experiment.model_dump(mode="json")
-    configured = yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True)
     tables = [
-        _verdicts(results),
-        _costs(experiment, results),
-        _provenance(_records(experiment, results)),
+        verdicts(results),
+        cost_by_stage(experiment, results),
+        provenance(experiment, results),
     ]
     sections = [
         Section("What was found", text=(results / layout.SUMMARY).read_text(encoding="utf-8")),
         *(Section(table.title, tables=[table]) for table in tables),
-        Section(
-            "Configuration",
-            [f"Hash of the whole: {digest(configuration)}."],
-            text=configured,
-        ),
+        configuration(experiment),
     ]
     return Page(f"Experiment {experiment.name}", [experiment.description], sections)
+
+
+def configuration(experiment: Experiment) -> Section:
+    """Every key of the experiment, defaults included."""
+    content = experiment.model_dump(mode="json")
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    hashed = f"Hash of the whole: {digest(content)}."
+    return Section("Configuration", [hashed], text=text, folded=True)
 
 
 def _records(experiment: Experiment, results: Path) -> dict[str, Any]:
@@ -59,15 +61,17 @@ def _records(experiment: Experiment, results: Path) -> dict[str, Any]:
     return {file: read_json(results / file) for file in files if (results / file).exists()}
 
 
-def _verdicts(results: Path) -> Table:
-    verdicts = read_csv(results / layout.TABLE_CSV.format(table="reproduction"))["verdict"]
-    rows = [(verdict, str((verdicts == verdict).sum())) for verdict in VERDICTS]
+def verdicts(results: Path) -> Table:
+    """How many published cells have which verdict."""
+    found = read_csv(results / layout.TABLE_CSV.format(table="reproduction"))["verdict"]
+    rows = [(verdict, str((found == verdict).sum())) for verdict in VERDICTS]
     caption = "How many of the published accuracies have which verdict."
     columns = [Column("Verdict"), Column("Cells", "r")]
     return _table("verdicts", "Published accuracies", caption, columns, rows)
 
 
-def _costs(experiment: Experiment, results: Path) -> Table:
+def cost_by_stage(experiment: Experiment, results: Path) -> Table:
+    """What the jobs recorded."""
     found = costs(experiment, results)
     rows = [
         (stage, str(cost.jobs), number(cost.gpu_hours), duration(cost.seconds), str(cost.restarts))
@@ -86,10 +90,10 @@ def _costs(experiment: Experiment, results: Path) -> Table:
     return _table("costs", "Cost by stage", caption, columns, rows)
 
 
-def _provenance(found: dict[str, Any]) -> Table:
+def provenance(experiment: Experiment, results: Path) -> Table:
     """Each combination of code, packages and machine, with the number of results it made."""
     made: Counter[tuple[str, ...]] = Counter()
-    for record in found.values():
+    for record in _records(experiment, results).values():
         source = record.get("provenance")
         if source:
             code = source["code"]

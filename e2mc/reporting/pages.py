@@ -13,10 +13,11 @@ from e2mc.config import Experiment
 from e2mc.files import read_json, write_text
 from e2mc.plan import layout, needs
 from e2mc.plan.needs import Cell as Evaluation
+from e2mc.plan.recorded import refuse_other_settings
 from e2mc.reporting.html import Page, Section, render
-from e2mc.reporting.names import PROTOCOLS, criterion_name
+from e2mc.reporting.names import criterion_name, protocol_name
 from e2mc.reporting.overview import overview
-from e2mc.reporting.results import address
+from e2mc.reporting.results import address, read_curve
 from e2mc.reporting.table import Cell, Column, Row, Statistic, Table
 from e2mc.reporting.tables import laid_out
 
@@ -33,9 +34,10 @@ def write_page(experiment: Experiment, results: Path, name: str, output: Path) -
 
     Raises:
         E2MCError: the experiment has no such page, what it shows is not written yet, or a result
-            is damaged.
+            is damaged or was made with other settings.
     """
     cells = needs.page_inputs(experiment, name)
+    refuse_other_settings(experiment, results, cells)
     if name == "overview":
         page = overview(experiment, results)
     else:
@@ -76,7 +78,7 @@ _FILES = (layout.METRICS, layout.PREDICTIONS, layout.CURVE)
 
 def _evaluations(results: Path, name: str, trials: list[Evaluation]) -> Table:
     base, criterion, _, protocol = trials[0]
-    title = f"{base}, {criterion_name(criterion)}, {PROTOCOLS[protocol]}"
+    title = f"{base}, {criterion_name(criterion)}, {protocol_name(protocol)}"
     return Table(name, title, title, _COLUMNS, [[_trial(results, trial) for trial in trials]])
 
 
@@ -90,6 +92,8 @@ def _trial(results: Path, evaluation: Evaluation) -> Row:
     files = [
         Cell(Path(path).name, file=path) if (results / path).exists() else Cell() for path in paths
     ]
+    if files[-1].file:
+        files[-1] = files[-1]._replace(curve=list(read_curve(results / paths[-1]).values()))
     metrics = read_json(results / paths[0])
     scores = (nan if metrics[key] is None else metrics[key] for key in ("last", "best"))
     source = metrics.get("provenance", {})

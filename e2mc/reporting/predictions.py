@@ -1,4 +1,4 @@
-"""Prediction files, from this pipeline or anyone's, read with little memory.
+"""Prediction files, from this pipeline or anyone's, read once, in blocks, with little memory.
 
 Sample ids are kept as 64-bit hashes: ten million of them take 80 MB where the strings would take
 a gigabyte, and two of them collide with a probability of 3e-6. Rows are numbered as lines of the
@@ -6,36 +6,57 @@ file, the header being line 1.
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
+from math import isfinite, nan
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, TextIO
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from e2mc.errors import E2MCError
+from e2mc.files import check
 
 CLASSIFICATION = ("sample", "label", "prediction")
 MULTI_LABEL = ("sample", "class", "label", "score")
-VALUES_AT_ONCE = 1_500_000
-SURPLUS = "(surplus)"
+ROWS_AT_ONCE = 5_000
+_DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon"}
+_NO_CLASS = {"nan", "none", "null", "<na>", "n/a", "inf", "-inf"}
+
+Block = list[list[str]]
+
+
+class Table(NamedTuple):
+    """Where a file's values are.
+
+    Attributes:
+        path: the file; something that can be read only once, such as a pipe, will do.
+        delimiter: comma, tab or semicolon.
+        names: its columns, in order.
+        indices: index of each column that is needed, by our name for it.
+    """
+
+    path: Path
+    delimiter: str
+    names: list[str]
+    indices: dict[str, int]
 
 
 class Classified(NamedTuple):
     """A file of ``sample,label,prediction``, a row for each sample.
 
     Attributes:
-        path: the file.
+        table: the file.
         keys: hash of each sample id, shape (n,).
         labels: hash of each label, shape (n,).
         correct: whether each prediction is the label, shape (n,).
     """
 
-    path: Path
-    keys: NDArray[np.uint64]
-    labels: NDArray[np.uint64]
+    table: Table
+    keys: NDArray[np.int64]
+    labels: NDArray[np.int64]
     correct: NDArray[np.bool_]
 
 
@@ -43,7 +64,7 @@ class Scored(NamedTuple):
     """A file of ``sample,class,label,score``, a row for each sample and class.
 
     Attributes:
-        path: the file.
+        table: the file.
         keys: hash of each pair of sample and class, shape (n,).
         labels: 1 present, -1 absent, 0 difficult, shape (n,).
         scores: higher for present, shape (n,).
@@ -51,175 +72,198 @@ class Scored(NamedTuple):
         classes: names in the order of their first appearance.
     """
 
-    path: Path
-    keys: NDArray[np.uint64]
+    table: Table
+    keys: NDArray[np.int64]
     labels: NDArray[np.int8]
     scores: NDArray[np.float64]
     class_index: NDArray[np.int32]
     classes: tuple[str, ...]
 
 
-def read_predictions(path: Path) -> Classified | Scored:
+def read_predictions(path: Path, columns: Mapping[str, str] | None = None) -> Classified | Scored:
     """Read a prediction file; its header says which of the two kinds it is.
 
-    Labels and predictions are compared as text, but 3 and 3.0 are the same.
+    Values are separated by commas, tabs or semicolons. Labels and predictions are compared as
+    text, but 3 and 3.0 are the same.
+
+    Args:
+        path: a file or a pipe.
+        columns: the file's name for a column, where it is another than ours: {"sample": "id"}.
 
     Raises:
-        E2MCError: the file is missing, empty, not comma-separated, lacks a column or a value, names
-            a sample twice, has labels of one class only or a score that is not finite, or its
-            predictions share nothing with its labels.
+        E2MCError: the file is missing, empty, lacks a column or a value, names a sample twice, has
+            labels of one class only, a prediction such as nan that is no class, or a score that is
+            not finite, or its predictions share nothing with its labels.
     """
-    header = _header(path)
-    if set(MULTI_LABEL) <= set(header):
-        return _read_scored(path)
-    if set(CLASSIFICATION) <= set(header):
-        return _read_classified(path)
+    check(path)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            table = _read_header(path, stream, dict(columns or {}))
+            scored = "score" in table.indices
+            return _read_scored(table, stream) if scored else _read_classified(table, stream)
+    except OSError as error:
+        raise E2MCError(f"cannot read {path}: {error.strerror}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise E2MCError(f"{path} is not a readable text file of predictions: {error}") from error
+
+
+def refuse(table: Table, row: int, problem: str, values: list[str] | None = None) -> NoReturn:
+    """Raise the error of one row, naming its line and, where it can be had, its sample."""
+    if values is None and table.path.is_file():  # a pipe has been read already
+        with table.path.open(newline="", encoding="utf-8-sig") as stream:
+            lines = csv.reader(stream, delimiter=table.delimiter, skipinitialspace=True)
+            values = next(islice(lines, row + 1, None), [])
+    place = f"{table.path}, line {row + 2}"
+    if values is not None:
+        index = table.indices["sample"]
+        place += f", sample {values[index] if index < len(values) else ''!r}"
+    raise E2MCError(f"{place}: {problem}")
+
+
+def _read_header(path: Path, stream: TextIO, columns: dict[str, str]) -> Table:
+    line = stream.readline()
+    if not line.strip():
+        raise E2MCError(f"{path} is empty")
+    readings = {
+        delimiter: [name.strip() for name in next(csv.reader([line], delimiter=delimiter))]
+        for delimiter in _DELIMITERS
+    }
+    for delimiter, names in readings.items():
+        for kind in (MULTI_LABEL, CLASSIFICATION):
+            wanted = {ours: columns.get(ours, ours) for ours in kind}
+            if set(wanted.values()) <= set(names):
+                if len(set(names)) < len(names):
+                    raise E2MCError(f"{path}: the header names a column twice: {', '.join(names)}")
+                indices = {ours: names.index(theirs) for ours, theirs in wanted.items()}
+                return Table(path, delimiter, names, indices)
+    most = max(readings.values(), key=len)
+    kinds = [
+        ",".join(columns.get(name, name) for name in kind) for kind in (CLASSIFICATION, MULTI_LABEL)
+    ]
     raise E2MCError(
-        f"{path}: the header has the columns {', '.join(header)}; a comma-separated file with "
-        f"{','.join(CLASSIFICATION)} (classification) or {','.join(MULTI_LABEL)} (multi-label) is "
-        "needed"
+        f"{path}: the header has the columns {', '.join(most)}; {kinds[0]} (classification) or "
+        f"{kinds[1]} (multi-label) are needed, separated by commas, tabs or semicolons. Columns "
+        "of other names are chosen with --columns sample=NAME,label=NAME,prediction=NAME"
     )
 
 
-def refuse(path: Path, row: int, problem: str) -> NoReturn:
-    """Raise the error of one row, naming its line and sample."""
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        lines = csv.reader(stream)
-        column = [name.strip() for name in next(lines)].index("sample")
-        values = next(islice(lines, row, None), [])
-    sample = values[column] if column < len(values) else ""
-    raise E2MCError(f"{path}, line {row + 2}, sample {sample!r}: {problem}")
+def _blocks(table: Table, stream: TextIO) -> Iterator[tuple[int, Block]]:
+    """Blocks of complete rows, each with the index of its first row, and at least one block."""
+    lines = csv.reader(stream, delimiter=table.delimiter, skipinitialspace=True, strict=True)
+    first = 0
+    while block := list(islice(lines, ROWS_AT_ONCE)):
+        if set(map(len, block)) != {len(table.names)}:
+            _refuse_misshapen(table, first, block)
+        yield first, block
+        first += len(block)
+    if first == 0:
+        raise E2MCError(f"{table.path} has a header and no predictions")
 
 
-def _read_classified(path: Path) -> Classified:
+def _refuse_misshapen(table: Table, first: int, block: Block) -> None:
+    """Refuse surplus values; what a short row lacks is refused with its column if it is needed."""
+    for offset, values in enumerate(block):
+        if len(values) > len(table.names):
+            problem = "more values than the header has columns; put quotes around a name with a "
+            refuse(table, first + offset, problem + _DELIMITERS[table.delimiter], values)
+        values += [""] * (len(table.names) - len(values))
+
+
+def _column(table: Table, first: int, block: Block, name: str) -> list[str]:
+    values = list(map(itemgetter(table.indices[name]), block))
+    if "" in values:
+        row = values.index("")
+        refuse(table, first + row, f"no {name}", block[row])
+    return values
+
+
+class _Classes(dict[str, int]):
+    """Hash of each class name, 3.0 as 3; the work is done once for each distinct value."""
+
+    def __missing__(self, name: str) -> int:
+        whole, point, fraction = name.strip().partition(".")
+        same = point and not fraction.strip("0") and whole.lstrip("-").isdecimal()
+        self[name] = hash(whole if same else name.strip())
+        return self[name]
+
+    def codes(self, values: list[str]) -> NDArray[np.int64]:
+        return np.fromiter(map(self.__getitem__, values), np.int64, len(values))
+
+
+def _read_classified(table: Table, stream: TextIO) -> Classified:
     keys, labels, predictions = [], [], []
-    for chunk in _chunks(path, CLASSIFICATION):
-        keys.append(pd.util.hash_array(chunk["sample"].to_numpy(object), categorize=False))
-        labels.append(_hash_classes(chunk["label"]))
-        predictions.append(_hash_classes(chunk["prediction"]))
-    truth = np.concatenate(labels)
-    known, guessed = np.unique(truth), np.unique(np.concatenate(predictions))
-    if known.size < 2:
-        raise E2MCError(f"{path}: all {truth.size} labels are one class; accuracy says nothing")
-    if not np.isin(guessed, known).any():
+    truth, guesses = _Classes(), _Classes()
+    for first, block in _blocks(table, stream):
+        samples = _column(table, first, block, "sample")
+        keys.append(np.fromiter(map(hash, samples), np.int64, len(samples)))
+        labels.append(truth.codes(_column(table, first, block, "label")))
+        predictions.append(guesses.codes(_column(table, first, block, "prediction")))
+    label, prediction = np.concatenate(labels), np.concatenate(predictions)
+    known = set(truth.values())
+    if len(known) < 2:
         raise E2MCError(
-            f"{path}: no prediction is any of the labels; is one column in names and the other in "
-            "numbers?"
+            f"{table.path}: all {label.size} labels are one class; accuracy says nothing"
         )
-    correct = np.concatenate([a == b for a, b in zip(labels, predictions, strict=True)])
-    result = Classified(path, np.concatenate(keys), truth, correct)
-    _refuse_duplicates(path, result.keys, "this sample")
+    for name, code in guesses.items():
+        if name.strip().lower() in _NO_CLASS and code not in known:
+            row = int(np.argmax(prediction == code))
+            refuse(table, row, f"its prediction {name!r} is no class: no answer was recorded")
+    if not known & set(guesses.values()):
+        raise E2MCError(
+            f"{table.path}: no prediction is any of the labels; is one column in names and the "
+            "other in numbers?"
+        )
+    result = Classified(table, np.concatenate(keys), label, label == prediction)
+    _refuse_duplicates(table, result.keys, "this sample")
     return result
 
 
-def _read_scored(path: Path) -> Scored:
+def _read_scored(table: Table, stream: TextIO) -> Scored:
     keys, labels, scores, indices = [], [], [], []
     names: dict[str, int] = {}
-    first = 0
-    for chunk in _chunks(path, MULTI_LABEL):
-        keys.append(pd.util.hash_pandas_object(chunk[["sample", "class"]], index=False).to_numpy())
-        label = pd.to_numeric(chunk["label"], errors="coerce").to_numpy(np.float64)
-        score = pd.to_numeric(chunk["score"], errors="coerce").to_numpy(np.float64)
-        for values, good, rule in (
+    for first, block in _blocks(table, stream):
+        columns = {name: _column(table, first, block, name) for name in MULTI_LABEL}
+        pairs = zip(columns["sample"], columns["class"], strict=True)
+        keys.append(np.fromiter(map(hash, pairs), np.int64, len(block)))
+        label, score = (
+            np.array([_number(v) for v in columns[name]]) for name in ("label", "score")
+        )
+        for name, good, rule in (
             ("label", np.isin(label, (-1, 0, 1)), "1 (present), -1 (absent) or 0 (difficult)"),
             ("score", np.isfinite(score), "a finite number"),
         ):
             if not good.all():
                 row = int(np.argmin(good))
-                refuse(path, first + row, f"{values} {chunk[values].iloc[row]!r} is not {rule}")
-        local, uniques = pd.factorize(chunk["class"])
-        codes = [names.setdefault(str(name), len(names)) for name in uniques]
-        indices.append(np.array(codes, dtype=np.int32)[local])
+                problem = f"{name} {columns[name][row]!r} is not {rule}"
+                refuse(table, first + row, problem, block[row])
+        codes = (names.setdefault(name, len(names)) for name in columns["class"])
+        indices.append(np.fromiter(codes, np.int32, len(block)))
         labels.append(label.astype(np.int8))
         scores.append(score)
-        first += len(chunk)
     result = Scored(
-        path=path,
+        table=table,
         keys=np.concatenate(keys),
         labels=np.concatenate(labels),
         scores=np.concatenate(scores),
         class_index=np.concatenate(indices),
         classes=tuple(names),
     )
-    _refuse_duplicates(path, result.keys, "this sample and class")
+    _refuse_duplicates(table, result.keys, "this sample and class")
     return result
 
 
-def _chunks(path: Path, columns: tuple[str, ...]) -> Iterator[pd.DataFrame]:
-    """Blocks of rows as text, no value missing, and at least one block."""
-    header, first = _header(path), 0
-    options: dict[str, Any] = {
-        "header": None,
-        "skiprows": 1,
-        # Without a name for it, pandas drops or shifts what a row has beyond the header.
-        "names": [*header, SURPLUS],
-        "index_col": False,
-        "dtype": str,
-        "keep_default_na": False,
-        "na_values": [""],
-        "skip_blank_lines": False,
-        "skipinitialspace": True,
-        "encoding": "utf-8-sig",
-        "chunksize": max(1, VALUES_AT_ONCE // len(header)),
-    }
+def _number(text: str) -> float:
     try:
-        with pd.read_csv(path, **options) as chunks:
-            for chunk in chunks:
-                _refuse_incomplete(path, chunk, columns, first)
-                yield chunk[list(columns)]
-                first += len(chunk)
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        problem = str(error).strip()
-        raise E2MCError(f"{path} is not a readable comma-separated file: {problem}") from error
-    if first == 0:
-        raise E2MCError(f"{path} has a header and no predictions")
+        value = float(text)
+    except ValueError:
+        return nan
+    return value if isfinite(value) else nan
 
 
-def _refuse_incomplete(
-    path: Path, chunk: pd.DataFrame, columns: tuple[str, ...], first: int
-) -> None:
-    surplus = chunk[SURPLUS].notna().to_numpy()
-    if surplus.any():
-        refuse(
-            path,
-            first + int(surplus.argmax()),
-            "more values than the header has columns; put quotes around a name with a comma",
-        )
-    missing = chunk[list(columns)].isna()
-    if missing.to_numpy().any():
-        row = int(missing.any(axis=1).to_numpy().argmax())
-        refuse(path, first + row, f"no {missing.columns[missing.iloc[row]][0]}")
-
-
-def _header(path: Path) -> list[str]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            header = next(csv.reader(stream), None)
-    except OSError as error:
-        raise E2MCError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise E2MCError(f"{path} is not a text file: {error}") from error
-    if not header:
-        raise E2MCError(f"{path} is empty")
-    names = [name.strip() for name in header]
-    if len(set(names)) < len(names):
-        raise E2MCError(f"{path}: the header names a column twice: {', '.join(names)}")
-    return names
-
-
-def _hash_classes(column: "pd.Series[str]") -> NDArray[np.uint64]:
-    """Hash of each value, 3.0 as 3; the work is done once for each distinct value."""
-    codes, values = pd.factorize(column)
-    same = (
-        pd.Series(values, dtype=object).str.strip().str.replace(r"^(-?\d+)\.0*$", r"\1", regex=True)
-    )
-    return np.asarray(pd.util.hash_array(same.to_numpy(object))[codes], dtype=np.uint64)
-
-
-def _refuse_duplicates(path: Path, keys: NDArray[np.uint64], what: str) -> None:
+def _refuse_duplicates(table: Table, keys: NDArray[np.int64], what: str) -> None:
     order = np.argsort(keys, kind="stable")
     repeated = np.flatnonzero(keys[order[1:]] == keys[order[:-1]])
     if repeated.size:
         second = int(order[repeated + 1].min())
         earlier = int(np.flatnonzero(keys == keys[second])[0])
-        refuse(path, second, f"{what} is already on line {earlier + 2}")
+        refuse(table, second, f"{what} is already on line {earlier + 2}")

@@ -40,13 +40,10 @@ def cells(found: Evaluations) -> pd.DataFrame:
     experiment, _, scores = found
     stands_for = {base.published: name for name, base in experiment.bases.items()}
     lines = []
-    ablation = experiment.tables.table_d2
-    of_grid = scores[scores["trial"] < (ablation.trials if ablation else 0)]
     for (row, criterion, protocol), printed in published_cells().items():
         base = stands_for.get(row)
         ours = criterion if base is None else _configured(experiment, base, criterion)
-        asked = of_grid if criterion.startswith(GRID) else scores
-        entry = None if base is None else summarise(asked, base, ours, protocol)
+        entry = None if base is None else summarise(scores, base, ours, protocol)
         lines.append(
             {"row": row, "criterion": criterion, "protocol": protocol, "base": base or ""}
             | _compare(experiment, printed, entry)

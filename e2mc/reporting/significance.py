@@ -11,6 +11,7 @@ from e2mc.config import Experiment
 from e2mc.files import write_text
 from e2mc.plan import layout, needs
 from e2mc.plan.needs import Cell
+from e2mc.plan.recorded import refuse_other_settings
 from e2mc.reporting.compare import compare_prediction_files
 from e2mc.reporting.frames import to_csv
 from e2mc.reporting.results import (
@@ -49,9 +50,11 @@ def significance(experiment: Experiment, results: Path) -> dict[str, pd.DataFram
         reach, and what could be detected.
 
     Raises:
-        E2MCError: two models' predictions are for different test samples.
+        E2MCError: two models' predictions are for different test samples, or a result is damaged
+            or was made with other settings.
     """
     cells = needs.statistics_inputs(experiment)
+    refuse_other_settings(experiment, results, cells)
     scores = read_scores(results, cells)
     evaluated = dict.fromkeys((cell.base, cell.criterion, cell.protocol) for cell in cells)
     comparisons = [
@@ -124,8 +127,11 @@ _TRIAL_COLUMNS = [
     "trials",
     "difference",
     "standard_error",
+    "interval_low",
+    "interval_high",
     "permutation_pvalue",
     "smallest_pvalue",
+    "t_pvalue",
     "detectable_difference",
     "trials_needed",
     "note",
@@ -144,7 +150,7 @@ def _compare_pair(results: Path, scores: pd.DataFrame, comparison: Comparison) -
         results / layout.PREDICTIONS.format(**Cell(base, name, trial, protocol)._asdict())
         for name, trial in ((reference, before), (criterion, after))
     ]
-    test = compare_prediction_files(paths[0], paths[1:]).iloc[0].to_dict()
+    (test,) = compare_prediction_files(paths[0], paths[1:])
     line |= {name: test[name] for name in _COLUMNS if name in test and name not in line}
     line |= {"reference_trial": before, "trial": after}
     if "gained" not in test:

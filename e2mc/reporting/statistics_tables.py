@@ -92,6 +92,8 @@ def trials_table(found: Evaluations, frame: pd.DataFrame) -> Table:
         *_PAIR_COLUMNS,
         Column("Trials", "r"),
         Column("$Δ$", "r"),
+        Column("95 % interval", "r", detail=True),
+        Column("$t$-test $p$", "r"),
         Column("Perm.\u00a0$p$", "r"),
         Column("Smallest $p$", "r"),
         Column("Detectable", "r"),
@@ -102,8 +104,9 @@ def trials_table(found: Evaluations, frame: pd.DataFrame) -> Table:
         "trials",
         "Paired tests over the trials",
         "Differences (percentage points, mean ± standard error over trials) of each criterion from "
-        "its base and from continued training, paired by trial. Smallest $p$: what so few trials "
-        "can reach in a permutation test. Detectable: smallest difference that as many trials find "
+        "its base and from continued training, paired by trial. Interval: BCa bootstrap, too "
+        "narrow for so few trials. Smallest $p$: what so few trials can reach in a permutation "
+        "test. Detectable: smallest difference that as many trials find "
         f"at 5{THIN}% with a power of 80{THIN}%; needed: trials to find the difference at hand."
         + findings.scale(found.experiment, found.scores),
         columns,
@@ -144,6 +147,8 @@ def _trial_cells(line: Line) -> list[Cell]:
     shown = (
         _count(line["trials"]),
         Estimate(line["difference"], line["standard_error"], sign=True),
+        Interval(line["interval_low"], line["interval_high"]),
+        PValue(line["t_pvalue"]),
         PValue(line["permutation_pvalue"]),
         PValue(line["smallest_pvalue"]),
         Statistic(line["detectable_difference"]),

@@ -5,10 +5,12 @@ from math import isnan
 from pathlib import Path
 
 from e2mc.config import Experiment
-from e2mc.plan import needs
+from e2mc.plan import layout, needs
+from e2mc.plan.recorded import refuse_other_settings
 from e2mc.reporting.costs import costs, total
-from e2mc.reporting.findings import Finding, base_name, headline
+from e2mc.reporting.findings import Finding, base_name, clear_rule, headline
 from e2mc.reporting.results import read_scores
+from e2mc.reporting.table import THIN
 
 
 def summary(experiment: Experiment, results: Path) -> str:
@@ -16,11 +18,14 @@ def summary(experiment: Experiment, results: Path) -> str:
 
     For each base, E2MC against continued training at each share of the labels: the mean
     difference in points, paired by trial, its standard error over the trials, and a verdict by the
-    rule of :func:`~e2mc.reporting.results.clearly_above`. In the end what it all has cost.
+    rule of :func:`~e2mc.reporting.results.clear_sign`. In the end what it all has cost.
     """
-    scores = read_scores(results, needs.table_inputs(experiment, "table1"))
+    shown = needs.table_inputs(experiment, "table1")
+    refuse_other_settings(experiment, results, shown)
+    scores = read_scores(results, shown)
     lines = [
-        f"{experiment.name}: tables in {results / 'tables'}, figures in {results / 'figures'}",
+        f"{experiment.name}: open {results / layout.FRONT_PAGE}; tables in {results / 'tables'}, "
+        f"figures in {results / 'figures'}",
         "E2MC minus continued training, top-1 points (mean +- standard error over trials):",
     ]
     found = headline(experiment, scores)
@@ -46,7 +51,8 @@ def _verdict(experiment: Experiment, found: list[Finding]) -> str:
     above = sum(finding.verdict == "clearly above" for finding in evaluated)
     below = sum(finding.verdict == "clearly below" for finding in evaluated)
     scale = "" if experiment.comparable else " at this scale, which is not the paper's"
+    rule = clear_rule(experiment.trials).replace("$", "").replace(THIN, " ")
     return (
         f"E2MC is clearly above continued training in {above} and clearly below in {below} of "
-        f"{len(evaluated)} comparisons{scale}."
+        f"{len(evaluated)} comparisons{scale}.\n({rule[0].upper()}{rule[1:]}.)"
     )

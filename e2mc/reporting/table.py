@@ -77,6 +77,7 @@ class Cell(NamedTuple):
             cell that is itself about a published number.
         difference: to the first row of the table, in points; nan: not said.
         note: what is missing behind the number.
+        curve: per cent by epoch, drawn small where there is a screen to draw on.
     """
 
     shown: Shown = ""
@@ -87,6 +88,7 @@ class Cell(NamedTuple):
     footnote: str = ""
     difference: float = nan
     note: str = ""
+    curve: Sequence[float] = ()
 
 
 class Row(NamedTuple):
@@ -118,7 +120,8 @@ class Table(NamedTuple):
     Attributes:
         name: unique identity, such as ``table1``, which a link can lead to.
         title: what it is about in a few words, its heading.
-        caption: sentences that make it readable alone.
+        caption: sentences that make it readable alone; the first says what is shown, the others
+            are notes.
         columns: from left to right.
         groups: from top to bottom, separated by a thin rule.
         headers: how many columns name their row.
@@ -135,6 +138,20 @@ class Table(NamedTuple):
     headers: int = 1
     published: Literal["", "below", "beside"] = ""
     dense: bool = False
+
+    @property
+    def headline(self) -> str:
+        """What is shown: the first sentence of the caption."""
+        return self._sentences()[0]
+
+    @property
+    def notes(self) -> str:
+        """How to read it: all further sentences of the caption."""
+        return self._sentences()[1]
+
+    def _sentences(self) -> tuple[str, str]:
+        first, stop, others = self.caption.partition(". ")
+        return first + stop.strip(), others
 
     def footnotes(self) -> dict[str, str]:
         """Every footnote with its meaning if any cell has one, else none."""

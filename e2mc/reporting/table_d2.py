@@ -86,10 +86,18 @@ def _caption(found: Evaluations, frame: pd.DataFrame) -> str:
     return (
         f"Weights $β$ of the entropy and $γ$ of the covariance{units}: top-1 accuracy "
         f"(%) of linear classifiers, {findings.base_name(found.experiment, ablation.base)}; "
-        f"{findings.spread(frame)} Arrows: difference to the first row. Nothing is bold: "
+        f"{_spread(frame)} {findings.views(found.experiment)} "
+        "Arrows: difference to the first row. Nothing is bold: "
         f"{len(ablation.grid)} settings are searched without a test. {_counts(frame)}"
         + findings.scale(found.experiment, found.scores)
     )
+
+
+def _spread(frame: pd.DataFrame) -> str:
+    text = findings.spread(frame)
+    if (frame["n"] == 1).any() and (frame["n"] > 1).any():
+        return f"{text[:-1]}; the other rows are of a single trial."
+    return text
 
 
 def _counts(frame: pd.DataFrame) -> str:

@@ -10,6 +10,7 @@ from e2mc.config import Experiment
 from e2mc.errors import E2MCError
 from e2mc.files import write_text
 from e2mc.plan import needs
+from e2mc.plan.recorded import refuse_other_settings
 from e2mc.reporting import (
     accuracy_tables,
     latex,
@@ -85,7 +86,8 @@ def write_table(experiment: Experiment, results: Path, table: str, csv: Path, te
         tex: destination.
 
     Raises:
-        E2MCError: no such table in the paper or in this experiment, or a damaged result.
+        E2MCError: no such table in the paper or in this experiment, or a result that is damaged or
+            was made with other settings.
     """
     cells = needs.table_inputs(experiment, table)
     if not cells:
@@ -93,11 +95,14 @@ def write_table(experiment: Experiment, results: Path, table: str, csv: Path, te
             f"the experiment '{experiment.name}' has no {table}: set `tables` and `data` in its "
             f"configuration. It has {', '.join(needs.tables(experiment))}."
         )
+    refuse_other_settings(experiment, results, cells)
     found = evaluations(experiment, results, cells)
     definition = _DEFINITIONS[table]
     frame = definition.numbers(found)
     write_text(csv, to_csv(frame))
-    write_text(tex, "\n".join(map(latex.render, definition.lay_out(found, frame))))
+    wide = experiment.tables.two_columns
+    rendered = [latex.render(one, two_columns=wide) for one in definition.lay_out(found, frame)]
+    write_text(tex, "\n".join(rendered))
 
 
 def laid_out(experiment: Experiment, results: Path, name: str) -> Sequence[Table]:

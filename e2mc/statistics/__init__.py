@@ -5,7 +5,7 @@ Needs numpy and scipy alone. Two questions are kept apart, and each answer says 
 * would other *test images* (or classes) give the same answer? :func:`compare_paired` for
   per-image correctness, :func:`compare_scores` for any paired score;
 * would other *trials* (training seeds) give it? :func:`compare_trials`,
-  :func:`mean_and_standard_error`.
+  :func:`mean_and_standard_error`, :func:`trial_interval`.
 """
 
 from e2mc.statistics.multiple import holm
@@ -17,6 +17,8 @@ from e2mc.statistics.trials import (
     TrialComparison,
     compare_trials,
     mean_and_standard_error,
+    smallest_pvalue,
+    trial_interval,
 )
 
 __all__ = [
@@ -32,5 +34,7 @@ __all__ = [
     "detectable_by_trials",
     "holm",
     "mean_and_standard_error",
+    "smallest_pvalue",
+    "trial_interval",
     "trials_needed",
 ]

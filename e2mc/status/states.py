@@ -106,7 +106,7 @@ class _Look:
                 return seen._replace(state="unmonitored")
             if record.state not in ("RUNNING", "COMPLETING"):
                 return seen._replace(state="queued", note=record.reason or "")
-            return seen
+            return seen._replace(note=record.reason or "")
         return self._not_running(seen, lines)
 
     def _runs(self, job: Job, log: Path, progress: Mapping[str, Any]) -> bool:

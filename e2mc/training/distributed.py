@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from e2mc.gpus import settle_on_gpu
+
 
 class Place(NamedTuple):
     """This process among all of a run."""
@@ -27,7 +29,11 @@ class Place(NamedTuple):
 
 
 def find_place() -> Place:
-    """From that of an srun step, else from torchrun's environment, else alone."""
+    """From that of an srun step, else from torchrun's environment, else alone.
+
+    Alone among several GPUs it takes one that no other job on this machine has.
+    """
+    settle_on_gpu()
     environment = os.environ
     if of_srun():
         return Place(

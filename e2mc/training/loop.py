@@ -8,7 +8,7 @@ import torch
 from e2mc.config.settings import TrainSettings
 from e2mc.data.imagenet import open_imagenet
 from e2mc.data.views import TrainingViews
-from e2mc.files import write_json, write_text
+from e2mc.files import write_record, write_text
 from e2mc.methods.official import export_official
 from e2mc.models import save_model
 from e2mc.provenance import provenance
@@ -19,6 +19,7 @@ from e2mc.training.progress import Progress, reported
 from e2mc.training.resumable import States, remaining, session
 from e2mc.training.run import Run, build_run
 from e2mc.training.schedule import learning_rate
+from e2mc.training.snapshots import hand_over, keep, kept_until, metadata_of, remove_kept
 from e2mc.training.state import remove_states
 from e2mc.training.step import autocast, loss_of, update
 from e2mc.training.tensorboard import Events, written_events
@@ -34,12 +35,15 @@ def train(
 ) -> None:
     """Train a model, going on from the newest state in ``state`` if there is one.
 
-    The results are written once, at the end; of ``state`` only ``progress.json`` then remains.
+    The results are written once, at the end; of ``state`` only ``progress.json`` then remains. With
+    snapshots beyond the model's epochs the run goes on after the model is finished; the model is
+    the one that it would be without them, bit for bit.
 
     Args:
         settings: all that decides the outcome.
         start: imported weights to go on from; None: random weights.
-        output: ``*.safetensors``, or ``*.pth`` for the method's official container.
+        output: ``*.safetensors``, or ``*.pth`` for the method's official container. Snapshots lie
+            beside it, as `layout.SNAPSHOT_FILE` says.
         history: CSV, one line per epoch.
         metrics: JSON: the last epoch's terms, the plan, cost and provenance.
         state: run directory; one training at a time.
@@ -52,14 +56,18 @@ def train(
         place, states = here.place, States(state, here)
         data, run = _open_data(settings, place), build_run(settings, start, place)
         states.resume(run)
+        if not kept_until(settings, run, data.steps, state, place):
+            run = build_run(settings, start, place)
         plan = make_plan(settings, start, len(data.image_set), data.steps, place)
         with reported(_progress(settings, state, run, data.steps, plan, place)) as progress:
             with written_events(settings.tensorboard, state, run.step, place) as events:
                 _train(settings, data, run, states, progress, events)
             if progress is not None:
-                _write_metrics(settings, start, run, plan, progress, history, metrics)
-                _write_model(settings, run, output)
+                write_text(history, run.history.as_csv())
+                _write_model(settings, run, state, output)
+                _write_metrics(settings, start, run, plan, progress, metrics, output)
                 remove_states(state)
+                remove_kept(settings, state)
                 progress.write("finished")
 
 
@@ -86,7 +94,7 @@ def _progress(
     if place.rank > 0:
         return None
     print(f"{describe(plan)}\n  first step              {run.step}", flush=True)
-    epochs = settings.training.epochs
+    epochs = settings.epochs
     path = state / "progress.json"
     progress = Progress(path, run.identity, epochs * steps, epochs, place.world_size)
     progress.start_at(run.step, len(run.history.rows), settings.training.batch_size)
@@ -103,21 +111,23 @@ def _train(
 ) -> None:
     """All remaining steps."""
     training, place, steps = settings.training, states.here.place, data.steps
-    last = training.epochs * steps
+    last, last_of_model = settings.epochs * steps, training.epochs * steps
     network, precision = parallel(run.module, place), autocast(training.precision, place.device)
-    for views, _, waited in remaining(run, data, training.epochs):
+    for views, _, waited in remaining(run, data, settings.epochs):
         began = time.perf_counter()
         torch.manual_seed(run.step)  # whatever draws numbers draws the same after a resume
         rate = learning_rate(training, run.step / steps, training.epochs)
         set_learning_rate(run.optimizer, rate)
+        run.module.before_step(run.step, run.step // steps, training)
         loss, values = loss_of(run, network, views, precision, states.folder)
         update(run, loss)
-        run.module.after_step(run.step, last)
+        run.module.after_step(run.step, last_of_model)
         corrupt = over_ranks(data.corrupt, place) if data.skip_corrupt else 0
         seconds = waited + time.perf_counter() - began
         run.history.add(values, len(views[0]) * place.world_size, corrupt, seconds, waited)
         if run.step % steps == 0:
             run.history.end_epoch(rate)
+            keep(settings, run, run.step // steps, states.folder, place)
         if progress is not None:
             progress.update(run.step, len(run.history.rows), loss)
         if events is not None and values:
@@ -131,28 +141,31 @@ def _write_metrics(
     run: Run,
     plan: Plan,
     progress: Progress,
-    history: Path,
     metrics: Path,
+    output: Path,
 ) -> None:
-    write_text(history, run.history.as_csv())
-    write_json(
+    """Last: a run that has its metrics has all its results."""
+    write_record(
         metrics,
         {
-            "final": run.history.rows[-1],
+            "final": run.history.rows[settings.training.epochs - 1],
+            **({"snapshots": list(settings.snapshots)} if settings.snapshots else {}),
             "plan": {name: {"run": here, "paper": paper} for name, (here, paper) in plan.items()},
             "cost": {**progress.cost(), "processes_before": run.processes[:-1]},
             "provenance": provenance(
                 settings.model_dump(mode="json"), {} if start is None else {"start": start}
             ),
         },
+        [output],
     )
 
 
-def _write_model(settings: TrainSettings, run: Run, output: Path) -> None:
-    """Last, so that a run that has its model has all its results."""
+def _write_model(settings: TrainSettings, run: Run, state: Path, output: Path) -> None:
+    if settings.snapshots:
+        hand_over(settings, state, output)
+        return
     epochs = settings.training.epochs
     if output.suffix == ".pth":
         export_official(run.module, epochs, output, momentum_of(run.optimizer, run.module))
         return
-    metadata = {"method": settings.recipe.method, "epochs": str(epochs), "run": run.identity}
-    save_model(run.module.state_dict(), output, metadata)
+    save_model(run.module.state_dict(), output, metadata_of(settings, run, epochs))

@@ -83,8 +83,8 @@ class Progress:
         self.content |= {"status": status, "cost": self.cost(), "updated": time.time()}
         write_json(self.path, self.content)
 
-    def update(self, step: int, epoch: int, loss: Tensor) -> None:
-        """One more step is done; ``epoch`` counts finished epochs."""
+    def update(self, step: int, epoch: int, loss: Tensor | None = None) -> None:
+        """So many steps and epochs are done; ``loss`` is shown."""
         self.content |= {"step": step, "epoch": epoch}
         if self.bar is not None:
             self.bar.update(step - self.bar.n)
@@ -98,7 +98,8 @@ class Progress:
             self._measure(now, step)
         self.write("running")
         if self.bar is not None:
-            self.bar.set_postfix(loss=f"{loss.item():.4g}")
+            if loss is not None:
+                self.bar.set_postfix(loss=f"{loss.item():.4g}")
         elif now - self.lined >= LINE_SECONDS and len(self.seen) > 1:
             self.lined = now
             print(self._line(loss), flush=True)
@@ -114,12 +115,12 @@ class Progress:
         then, first = self.seen[0]
         self.content["seconds_left"] = round((self.end - step) * (now - then) / (step - first))
 
-    def _line(self, loss: Tensor) -> str:
+    def _line(self, loss: Tensor | None) -> str:
         at = self.content
+        shown = "" if loss is None else f"loss {loss.item():.4g}  "
         return (
             f"epoch {at['epoch'] + 1}/{at['epochs']}  step {at['step']}/{at['steps']}  "
-            f"loss {loss.item():.4g}  {at['images_per_second']:.0f} images/s  "
-            f"{at['seconds_left']} s left"
+            f"{shown}{at['images_per_second']:.0f} images/s  {at['seconds_left']} s left"
         )
 
 

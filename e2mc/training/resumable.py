@@ -159,7 +159,7 @@ class States:
         if found is None:
             return 0, {}
         step, state = found
-        if state["identity"] != run.identity:
+        if not isinstance(state, dict) or state.get("identity") != run.identity:
             print(
                 f"the state in {self.folder} belongs to another configuration or model: "
                 "starting anew",

@@ -6,7 +6,7 @@ from e2mc.config.methods import Training
 
 
 def learning_rate(training: Training, epoch: float, total: float) -> float:
-    """Rate at a point of the training: linear warm-up, then constant or a cosine to zero.
+    """Rate at a point of the training: linear warm-up, then constant or a cosine to its floor.
 
     Args:
         training: schedule and effective peak rate.
@@ -18,7 +18,10 @@ def learning_rate(training: Training, epoch: float, total: float) -> float:
         return training.learning_rate * epoch / warmup
     if training.schedule == "constant":
         return training.learning_rate
-    return cosine(training.learning_rate, (epoch - warmup) / (total - warmup))
+    if training.schedule_step == "epoch":
+        epoch = math.floor(epoch)
+    floor = training.final_learning_rate
+    return floor + cosine(training.learning_rate - floor, (epoch - warmup) / (total - warmup))
 
 
 def cosine(rate: float, done: float, total: float = 1.0) -> float:

@@ -194,8 +194,8 @@ def _complete(folder: Path) -> list[Path]:
     return sorted(
         (
             mark.with_suffix(".pt")
-            for mark in folder.glob("step-*.sha256")
-            if mark.with_suffix(".pt").exists()
+            for mark in folder.glob(f"step-{'[0-9]' * 12}.sha256")
+            if mark.is_file() and mark.with_suffix(".pt").is_file()
         ),
         reverse=True,
     )

@@ -80,6 +80,7 @@ def update(run: Run, loss: Tensor) -> None:
     """
     scale = run.scaler.get_scale()
     run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    run.module.after_backward()
     run.scaler.step(run.optimizer)
     run.scaler.update()
     run.optimizer.zero_grad()

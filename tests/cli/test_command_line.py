@@ -50,6 +50,18 @@ def scratch(folder: Path) -> list[Path | str]:
     ]
 
 
+def test_columns_of_other_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "a.tsv"
+    file.write_text("id\ty\tpred\n1\ta\ta\n2\tb\ta\n")
+    files = ["compare", str(file), str(file)]
+    main([*files, "--json", "--columns", "sample=id,label=y,prediction=pred"])
+    assert '"base_accuracy": 0.5' in capsys.readouterr().out
+    for wrong in ("id", "sample=id,label", "image=id"):
+        with pytest.raises(SystemExit):
+            main(["compare", str(file), str(file), "--columns", wrong])
+        assert "should read sample=NAME" in capsys.readouterr().err
+
+
 def test_an_unknown_verb_lists_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["pretrian"])
@@ -94,6 +106,26 @@ def test_older_names_of_verbs(
 def test_a_misspelt_key_names_the_nearest_one(demo: Path) -> None:
     edit(demo, "methods", "vicreg", "projectr", value=[8, 8, 8])
     assert "did you mean 'projector'?" in refused(*scratch(demo))
+
+
+def test_bases_criteria_and_trials_that_do_not_exist_are_named(
+    demo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unknown = [*scratch(demo)]
+    unknown[2] = "vicreg-99"
+    assert "no base 'vicreg-99'; bases: vicreg-30" in refused(*unknown)
+    start = ("--start", demo / "none.safetensors")
+    message = refused(*scratch(demo), "--criterion", "e2mmc", *start)
+    assert "no criterion 'e2mmc' for vicreg" in message
+    assert "--start" in refused(*scratch(demo), "--criterion", "e2mc")
+    assert "as it is" in refused(*scratch(demo), "--criterion", "base", *start)
+    assert "none.safetensors" in refused(*scratch(demo), "--criterion", "e2mc", *start)
+    for wrong in ("-1", "x", "1e9", "99999"):
+        with pytest.raises(SystemExit):
+            main([*map(str, scratch(demo)), "--trial", wrong])
+        assert "--trial" in capsys.readouterr().err
+    assert "vicreg-99" in refused("linear", "--base", "vicreg-99", *PATHS)
+    assert "cannot read" in refused("linear", "--base", "vicreg-30", "--train", demo, *PATHS[2:])
 
 
 def test_an_empty_class_folder_is_named(demo: Path) -> None:

@@ -93,7 +93,7 @@ def test_ctrl_c_cancels_and_says_so(tmp_path: Path) -> None:
     os.kill(head.pid, signal.SIGINT)
     screen, _ = head.communicate(timeout=60)
     assert "Cancelling 1 jobs" in screen
-    assert "Started again, they go on" in screen
+    assert "Run the same command again to resume" in screen
     assert toy.record(1)["state"] == "CANCELLED"
     status, screen = toy.run([1], seconds=0)
     assert status == 0, screen

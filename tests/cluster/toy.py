@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -24,12 +25,18 @@ rule work:
 """
 
 WORK = """
-import os, sys, time
+import os, signal, sys, time
 number, seconds, output = sys.argv[1:]
 with open("begun.txt", "a") as stream:
     stream.write(number + "\\n")
 print("process", os.environ.get("RANK", 0), "of", os.environ.get("WORLD_SIZE", 1), flush=True)
 time.sleep(float(seconds))
+while os.path.exists("held"):
+    time.sleep(0.1)
+if os.path.exists("killed-" + number):
+    os.kill(os.getpid(), signal.SIGKILL)
+if os.path.exists("silent-" + number):
+    sys.exit(0)
 if os.path.exists("broken-" + number):
     raise ValueError(f"number {number} is broken")
 open(output, "w").write(number)
@@ -41,8 +48,12 @@ STAGE = {"partition": "any", "memory_gb": 1, "hours": 1}
 class Toy:
     """A folder with the workflow, and snakemake in it."""
 
-    def __init__(self, folder: Path, **cluster: object) -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str] | None = None, **cluster: object
+    ) -> None:
         self.folder = folder
+        self.environment = environment or {}
+        self.heads: list[subprocess.Popen[str]] = []
         (folder / "Snakefile").write_text(SNAKEFILE)
         (folder / "work.py").write_text(WORK)
         settings = {
@@ -55,13 +66,13 @@ class Toy:
         }
         (folder / "cluster.yaml").write_text(yaml.safe_dump(settings))
 
-    def start(self, numbers: list[int], seconds: float) -> subprocess.Popen[str]:
+    def start(self, numbers: list[int], seconds: float, *arguments: str) -> subprocess.Popen[str]:
         """Start a head."""
         command = [sys.executable, "-m", "snakemake", "all", "--executor", "submitit"]
         command += ["--submitit-settings", "cluster.yaml", "--jobs", "9", "--keep-going"]
         command += ["--nolock", "--rerun-incomplete", "--seconds-between-status-checks", "1"]
-        command += ["--config", f"numbers={json.dumps(numbers)}", f"seconds={seconds}"]
-        return subprocess.Popen(
+        command += [*arguments, "--config", f"numbers={json.dumps(numbers)}", f"seconds={seconds}"]
+        head = subprocess.Popen(
             command,
             cwd=self.folder,
             stdout=subprocess.PIPE,
@@ -69,13 +80,25 @@ class Toy:
             text=True,
             start_new_session=True,
             preexec_fn=hear_ctrl_c,
-            env={**os.environ, "E2MC_CLUSTER": str(self.folder / "cluster.yaml")},
+            env={
+                **os.environ,
+                "E2MC_CLUSTER": str(self.folder / "cluster.yaml"),
+                **self.environment,
+            },
         )
+        self.heads.append(head)
+        return head
 
-    def run(self, numbers: list[int], seconds: float = 0) -> tuple[int, str]:
+    def end(self) -> None:
+        """What a test that failed has left at work."""
+        for head in self.heads:
+            if head.poll() is None:
+                kill_head(head)
+
+    def run(self, numbers: list[int], seconds: float = 0, *arguments: str) -> tuple[int, str]:
         """Exit status and screen of a head that is left alone."""
-        process = self.start(numbers, seconds)
-        screen, _ = process.communicate(timeout=120)
+        process = self.start(numbers, seconds, *arguments)
+        screen, _ = process.communicate(timeout=300)
         return process.returncode, screen
 
     def begun(self) -> list[str]:
@@ -85,7 +108,7 @@ class Toy:
 
     def wait_for_begun(self, count: int) -> None:
         """Until so many jobs have begun."""
-        for _ in range(300):
+        for _ in range(1200):
             if len(self.begun()) >= count:
                 return
             time.sleep(0.1)

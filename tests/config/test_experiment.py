@@ -38,8 +38,52 @@ def test_shipped_experiments_are_valid(file: Path) -> None:
         ({"criteria__e2mc__swav": {"kind": "e2mmc"}}, "e2mmc"),
         ({"bases__vicreg-30__criteria": ["e2mcc"]}, "'e2mcc' has no weights for vicreg"),
         ({"tables__table3": "swav-99"}, "no base 'swav-99'"),
+        ({"figures": {"figure4": {"bases": ["swav-99"]}}}, "no base 'swav-99'"),
+        ({"figures": {"figure4": {"bases": []}}}, "figures.figure4.bases"),
+        (
+            {"figures": {"figure4": {"bases": ["swav-30"], "epochs": 30, "every": 4}}},
+            "4 epochs do not divide 30",
+        ),
+        (
+            {"figures": {"figure4": {"bases": ["swav-30"], "trials": 4}}},
+            "figures.figure4.trials: 4, but the experiment has 3",
+        ),
+        (
+            {"methods__swav__continued__schedule": "cosine"},
+            "at a constant rate, and its schedule is cosine",
+        ),
         ({"trials": 0}, "trials: Input should be greater than or equal to 1"),
         ({"methods__swav__scratch": None}, "give `checkpoint`"),
+        ({"bases": {}}, "bases: "),
+        ({"trials": 10**9}, "trials: "),
+        ({"seed": 10**40}, "seed: must be a finite number"),
+        ({"name": "--help"}, "name: "),
+        ({"name": "a" * 300}, "name: "),
+        ({"description": "a\0b"}, "description: holds a character"),
+        ({"bases__-v": {"method": "vicreg", "epochs": 1}}, "bases.-v"),
+        ({"criteria__my_crit": {}}, "criteria.my_crit"),
+        *(
+            ({f"criteria__{name}": {}}, f"criteria.{name}")
+            for name in ("..", ".", "-x", "--help", "base", "continued", "grid-1-1")
+        ),
+        ({"methods__vicreg__views__scale": [float("nan"), 1]}, "methods.vicreg.views.scale.0"),
+        ({"methods__vicreg__views__scale": [-1, 2]}, "views.scale.0"),
+        ({"methods__vicreg__views__scale": [1, 0.4]}, "the smaller end comes first"),
+        ({"methods__vicreg__views__blur_probability": [2]}, "views.blur_probability.0"),
+        ({"methods__vicreg__views__blur_probability": []}, "at least one value"),
+        ({"methods__vicreg__invariance": -1}, "methods.vicreg.invariance"),
+        ({"methods__vicreg__projector": [8, 0, 8]}, "projector.1"),
+        ({"methods__vicreg__scratch__learning_rate": float("inf")}, "must be a finite number"),
+        ({"methods__vicreg__scratch__learning_rate": 1e308}, "must be a finite number"),
+        ({"evaluation__inat18__fit__milestones": [-1]}, "milestones.0"),
+        ({"evaluation__inat18__fit__milestones": [9, 3]}, "must increase"),
+        ({"evaluation__normalization_std": [0.2, -0.2, 0.2]}, "normalization_std.1"),
+        ({"evaluation__linear__percents": [1, 1]}, "1 is named twice"),
+        ({"bases__vicreg-30__criteria": ["e2mc", "e2mc"]}, "e2mc is named twice"),
+        ({"tables__table_d2": {"base": "swav-30", "criterion": "x"}}, "not of kind e2mc"),
+        ({"tables__table_d2": {"base": "swav-30", "criterion": "mmcr"}}, "not of kind e2mc"),
+        ({"tables__table_d2": {"base": "swav-30", "grid": [[1e-7, 0]]}}, "part of a name"),
+        ({"tables__table_d2": {"base": "swav-30", "grid": [[-1, 0]]}}, "part of a name"),
     ],
 )
 def test_nonsense_is_refused_with_its_place_and_a_remedy(
@@ -53,7 +97,8 @@ def test_nonsense_is_refused_with_its_place_and_a_remedy(
 
 def test_a_partial_section_keeps_the_other_defaults() -> None:
     experiment = parse_experiment(
-        demo(evaluation={"linear": {"vicreg": {"1": {"epochs": 7}}}}), "demo.yaml"
+        demo(evaluation={"linear": {"views": {"1": 5}, "vicreg": {"1": {"epochs": 7}}}}),
+        "demo.yaml",
     )
     fit = experiment.evaluation.linear.vicreg[1]
     assert (fit.epochs, fit.learning_rate, fit.weight_decay) == (7, 0.02, 1e-4)
@@ -102,7 +147,7 @@ def test_grid_cells_reuse_the_runs_that_they_equal() -> None:
 
 def test_a_slice_changes_only_with_what_its_stage_can_see() -> None:
     before = parse_experiment(demo(), "before")
-    after = parse_experiment(demo(evaluation__linear__swav={"10": {"epochs": 7}}), "after")
+    after = parse_experiment(demo(evaluation__linear__swav={"10": {"weight_decay": 0.5}}), "after")
 
     def changed(stage: Any, *arguments: Any) -> bool:
         return bool(stage(before, *arguments) != stage(after, *arguments))
@@ -140,3 +185,21 @@ def test_trials_and_neighbouring_seeds_never_share_their_randomness() -> None:
         for trial in range(3)
     }
     assert len(seeds) == 9
+
+
+def test_snapshots_change_nothing_in_the_model_of_a_training() -> None:
+    """So that neither a saved state nor the rule's parameter knows of the figure."""
+    shown = parse_experiment(demo(), "demo")
+    plain = parse_experiment(demo(figures={}), "demo")
+    settings = stages.pretrain_settings(shown, "swav-30", "e2mc", 0)
+    assert settings.snapshots == (6, 12)
+    assert (settings.epochs, settings.training.epochs) == (12, 10)
+    other = stages.pretrain_settings(plain, "swav-30", "e2mc", 0)
+    assert (other.snapshots, other.epochs) == ((), 10)
+    assert settings.model_dump_json() == other.model_dump_json()
+    for base, criterion, trial in (
+        ("swav-30", "e2mc", 1),
+        ("swav-30", "mmcr", 0),
+        ("simsiam-30", "e2mc", 0),
+    ):
+        assert not stages.snapshots(shown, base, criterion, trial)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from e2mc.criteria import E2MC, covariance_penalty, marginal_entropy, to_unit_cube
-from e2mc.reporting.figures import unit_cube
+from e2mc.reporting.marginals import unit_cube
 from tests.criteria.test_covariance import algorithm_1_covariance
 from tests.criteria.test_spacings import algorithm_1_entropy
 
@@ -39,6 +39,25 @@ def test_mean_over_views_is_the_official_code() -> None:
     views = [torch.randn(40, 9, dtype=torch.float64) for _ in range(2)]
     expected = algorithm_1(views, "hypersphere", 0.5, 25.0)
     torch.testing.assert_close(E2MC("hypersphere", 1.0, 25.0)(views), expected)
+
+
+@pytest.mark.parametrize(
+    ("space", "entropy", "d", "covariance"),
+    [
+        ("hypercube", 1000.0, 8192, 100.0),
+        ("hypercube", 1000.0, 512, 1600.0),
+        ("hypersphere", 1.0, 128, 25.0),
+        ("hypersphere", 0.5, 32, 50.0),
+    ],
+)
+def test_the_covariance_weight_follows_the_width(
+    space: str, entropy: float, d: int, covariance: float
+) -> None:
+    views = [torch.randn(6, d)]
+    automatic = E2MC(space, entropy, "auto")  # type: ignore[arg-type]
+    explicit = E2MC(space, entropy, covariance)  # type: ignore[arg-type]
+    assert torch.equal(automatic(views), explicit(views))
+    assert automatic.weights == pytest.approx(explicit.weights)
 
 
 def test_terms_and_weigh_make_forward() -> None:

@@ -57,6 +57,20 @@ def check_refusal(rank: int, sizes: list[int]) -> None:
         assert local([z]).isfinite()
 
 
+def check_second_derivative(rank: int, sizes: list[int]) -> None:
+    """The penalty |gradient|^2 of gathered rows; each of three passes sums over the ranks."""
+    torch.manual_seed(1)
+    whole = torch.randn(sum(sizes), 4, dtype=torch.float64, requires_grad=True)
+    start, ranks = sum(sizes[:rank]), len(sizes)
+    part = whole.detach()[start : start + sizes[rank]].clone().requires_grad_()
+    alone, together = (E2MC("hypercube", 1.0, 10.0, gather=gather) for gather in (False, True))
+    (one,) = torch.autograd.grad(alone([whole]), whole, create_graph=True)
+    (own,) = torch.autograd.grad(together([part]), part, create_graph=True)
+    (expected,) = torch.autograd.grad(one.square().sum(), whole)
+    (actual,) = torch.autograd.grad(gather_rows(own).square().sum(), part)
+    torch.testing.assert_close(actual, ranks**3 * expected[start : start + sizes[rank]])
+
+
 def work(rank: int, sizes: list[int], rendezvous: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
@@ -65,6 +79,7 @@ def work(rank: int, sizes: list[int], rendezvous: str) -> None:
     try:
         check_criteria(rank, sizes)
         check_refusal(rank, sizes)
+        check_second_derivative(rank, sizes)
     finally:
         dist.destroy_process_group()
 

@@ -64,7 +64,7 @@ def assert_same(one, other) -> None:
         assert all(torch.equal(a, b) for a, b in zip(views, others, strict=True))
 
 
-@pytest.mark.parametrize(("pipeline", "workers"), [("pillow", 0), ("pillow", 2), ("tensor", 0)])
+@pytest.mark.parametrize(("pipeline", "workers"), [("pillow", 0), ("device", 2), ("tensor", 0)])
 def test_the_views_are_those_of_a_repaired_data_set(damaged, repaired, pipeline, workers) -> None:
     steps = epoch(damaged, pipeline, workers=workers)
     assert_same(steps, epoch(repaired, pipeline, skip=False))
@@ -115,10 +115,10 @@ def test_nothing_stands_in_for_a_file_that_cannot_be_read(damaged, tmp_path) -> 
     """It may be the disk: a million stand-ins later the training would be of one image."""
     images = image_set(tmp_path)
     with pytest.raises(E2MCError, match=r"00\.png does not exist") as missing:
-        decode_sample(images, 0, skip_corrupt=True)
+        decode_sample(images, 0, skip_corrupt=True, decoder=decode)
     images.path(0).mkdir()
     with pytest.raises(E2MCError, match=r"cannot read image .*00\.png: Is a directory") as folder:
-        decode_sample(images, 0, skip_corrupt=True)
+        decode_sample(images, 0, skip_corrupt=True, decoder=decode)
     for caught in (missing, folder):
         assert not isinstance(caught.value, CorruptImageError)
 
@@ -128,7 +128,7 @@ def test_a_set_without_a_sound_image(tmp_path) -> None:
     for index in range(COUNT):
         images.path(index).write_bytes(b"\x89PNG")
     with pytest.raises(CorruptImageError, match="none of the 14 images in"):
-        decode_sample(images, 5, skip_corrupt=True)
+        decode_sample(images, 5, skip_corrupt=True, decoder=decode)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -6,7 +6,13 @@ import torch
 from PIL import Image
 
 from e2mc.config.experiment import Images
-from e2mc.data.evaluation_views import evaluation_batches
+from e2mc.data import evaluation_views as evaluation
+from e2mc.data.evaluation_views import (
+    View,
+    consecutive,
+    evaluation_batches,
+    evaluation_views,
+)
 from e2mc.data.image_set import MultiLabelSet
 from e2mc.errors import E2MCError
 from e2mc.vision import torchvision
@@ -66,6 +72,47 @@ def test_random_views(images: MultiLabelSet, pipeline: str) -> None:
     torch.testing.assert_close(
         plain, torch.cat(batches(images, "random", "tensor", view=2)), rtol=0, atol=2.1 * LEVEL
     )
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "workers"), [("pillow", 0), ("pillow", 2), ("fast", 0), ("tensor", 0)]
+)
+def test_all_views_from_one_pass_are_those_of_a_pass_each(
+    images: MultiLabelSet, pipeline: str, workers: int
+) -> None:
+    """To the bit, though batches are of more views than images and of different sizes."""
+    seen = [View("random", 3), View("center"), View("random", 0), View("squash"), View("random", 1)]
+    batches = [np.array([0, 1, 2]), np.array([3]), np.arange(6, -1, -1)]
+    stream = evaluation_views(images, SIZES, seen, STD, pipeline, batches, seed=4, workers=workers)
+    for batch in batches:
+        for view in seen:
+            alone = evaluation_views(images, SIZES, [view], STD, pipeline, [batch], seed=4)
+            assert torch.equal(next(stream), next(alone))
+    assert next(stream, None) is None
+
+
+@pytest.mark.parametrize("pipeline", ["pillow", "fast"])
+def test_each_image_is_decoded_once(
+    images: MultiLabelSet, pipeline: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+    for name in ("decode", "decode_levels"):
+        read = getattr(evaluation, name)
+        monkeypatch.setattr(
+            evaluation, name, lambda path, read=read: decoded.append(path.name) or read(path)
+        )
+    views = [*(View("random", number) for number in range(10)), View("center")]
+    batches = consecutive(0, 7, 3)
+    made = list(evaluation_views(images, SIZES, views, STD, pipeline, batches))
+    assert len(made) == 3 * 11
+    assert decoded == [f"{index}.png" for index in range(7)]
+
+
+@pytest.mark.parametrize("crop", ["random", "center", "squash"])
+def test_fast_views_are_pillows_to_two_levels(images: MultiLabelSet, crop: str) -> None:
+    pillow, fast = (torch.cat(batches(images, crop, each)) for each in ("pillow", "fast"))
+    assert (pillow - fast).abs().max() < 2.1 * LEVEL
+    assert (pillow - fast).abs().mean() < 0.3 * LEVEL
 
 
 def test_workers_change_nothing(images: MultiLabelSet) -> None:

@@ -31,6 +31,19 @@ def class_folders(root: Path) -> ImageNetSettings:
     return ImageNetSettings(root=root, lists={}, validation_fraction=None)
 
 
+def test_files_that_are_no_images_by_name_are_left_out_aloud(tmp_path, capsys) -> None:
+    settings = class_folders(tmp_path)
+    whole = open_imagenet(settings, "train").names
+    assert capsys.readouterr().err == ""
+    for name in ("a.gif", "b.HEIC", "c.txt", ".hidden", "d.png"):
+        (tmp_path / "train" / "n02" / name).touch()
+    for _ in range(2):
+        assert {*open_imagenet(settings, "train").names} == {*whole, "train/n02/d.png"}
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"WARNING: 3 file(s) in the class folders of {tmp_path / 'train'} are")
+    assert "n02/a.gif, n02/b.HEIC, n02/c.txt" in line
+
+
 def inat_json(root: Path, split: str, categories: list[int], labels: list[int]) -> Path:
     names = [f"train_val2018/Aves/{label}/{split}{i}.jpg" for i, label in enumerate(labels)]
     for name in names:

@@ -108,6 +108,10 @@ def picture() -> Image.Image:
     return Image.fromarray(array).resize((60, 45), Image.Resampling.BICUBIC)
 
 
+def planes(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).transpose(2, 0, 1)
+
+
 @pytest.mark.parametrize(("views", "number", "transforms"), OFFICIAL)
 def test_views_are_the_official_ones(
     views: Views,
@@ -130,15 +134,15 @@ def test_views_are_the_official_ones(
 def test_views_of_an_image_are_those_of_its_draws(picture: Image.Image) -> None:
     chosen, key = recipes(SwAV().views, SIZES), stream(TRAINING, 7, 2)
     views = random_views(picture, 31, chosen, key, range(8))
-    assert [view.width for view in views] == [32, 32] + [12] * 6
+    assert [view.shape[-1] for view in views] == [32, 32] + [12] * 6
     for number, view in enumerate(views):
         alone = draw([chosen[number]], key, [30, 31], number, 45, 60)
-        assert np.array_equal(view, pillow_view(picture, alone, 1, chosen[number]))
+        assert np.array_equal(view, planes(pillow_view(picture, alone, 1, chosen[number])))
 
 
 def test_fixed_views_are_torchvisions(picture: Image.Image) -> None:
-    center = T.Compose([T.Resize(36), T.CenterCrop(32)])(picture)
-    squash = T.Compose([T.Resize(36), T.Resize([32, 32])])(picture)
-    assert np.array_equal(fixed_view(picture, 0, SIZES, "center")[0], center)
-    assert np.array_equal(fixed_view(picture, 0, SIZES, "squash")[0], squash)
+    center = planes(T.Compose([T.Resize(36), T.CenterCrop(32)])(picture))
+    squash = planes(T.Compose([T.Resize(36), T.Resize([32, 32])])(picture))
+    assert np.array_equal(fixed_view(picture, SIZES, "center"), center)
+    assert np.array_equal(fixed_view(picture, SIZES, "squash"), squash)
     assert not np.array_equal(center, squash)

@@ -1,6 +1,7 @@
 """Training views: what a training loop relies on, for both pipelines."""
 
 import random
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,14 @@ from e2mc.vision import torchvision
 
 SIZES = Images(size=12, small_size=8, evaluation_resize=14)
 CPU = torch.device("cpu")
+PIPELINES = [
+    "pillow",
+    "device",
+    "tensor",
+    pytest.param(
+        "fast", marks=pytest.mark.skipif(not find_spec("cv2"), reason="OpenCV is not installed")
+    ),
+]
 PLAIN = Views(
     scale=(1, 1),
     flip_probability=0,
@@ -55,7 +64,7 @@ def assert_same(one: list[Step], other: list[Step]) -> None:
         assert all(torch.equal(a, b) for a, b in zip(views, others, strict=True))
 
 
-@pytest.mark.parametrize("pipeline", ["pillow", "tensor"])
+@pytest.mark.parametrize("pipeline", PIPELINES)
 def test_shapes_and_labels(image_set: ImageSet, pipeline: str) -> None:
     steps = epoch(image_set, SwAV().views, pipeline)
     assert [len(labels) for _, labels in steps] == [8, 8, 6]
@@ -66,7 +75,7 @@ def test_shapes_and_labels(image_set: ImageSet, pipeline: str) -> None:
     assert sorted(labels.tolist()) == sorted(image_set.labels.tolist())
 
 
-@pytest.mark.parametrize("pipeline", ["pillow", "tensor"])
+@pytest.mark.parametrize("pipeline", PIPELINES)
 def test_an_epoch_is_a_function_of_seed_and_number(image_set: ImageSet, pipeline: str) -> None:
     """Whatever was drawn before from any generator, and at whichever step it is entered."""
     views = SimSiam().views
@@ -83,12 +92,13 @@ def test_an_epoch_is_a_function_of_seed_and_number(image_set: ImageSet, pipeline
     assert not torch.equal(whole[0][0][0], other[0][0][0])
 
 
-def test_workers_change_nothing(image_set: ImageSet) -> None:
-    alone = epoch(image_set, VICReg().views, "pillow")
-    assert_same(alone, epoch(image_set, VICReg().views, "pillow", workers=2))
+@pytest.mark.parametrize("pipeline", [each for each in PIPELINES if each != "tensor"])
+def test_workers_change_nothing(image_set: ImageSet, pipeline: str) -> None:
+    alone = epoch(image_set, VICReg().views, pipeline)
+    assert_same(alone, epoch(image_set, VICReg().views, pipeline, workers=2))
 
 
-@pytest.mark.parametrize("pipeline", ["pillow", "tensor"])
+@pytest.mark.parametrize("pipeline", PIPELINES)
 def test_ranks_share_the_views_of_one_process(image_set: ImageSet, pipeline: str) -> None:
     views = VICReg().views
     alone = epoch(image_set, views, pipeline)
@@ -100,7 +110,7 @@ def test_ranks_share_the_views_of_one_process(image_set: ImageSet, pipeline: str
                 torch.testing.assert_close(part, view[rank::2], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("pipeline", ["pillow", "tensor"])
+@pytest.mark.parametrize("pipeline", PIPELINES)
 def test_subset_has_the_views_of_the_whole(image_set: ImageSet, pipeline: str) -> None:
     views = SimSiam().views
     chosen = np.array([3, 19, 4])
@@ -112,12 +122,12 @@ def test_subset_has_the_views_of_the_whole(image_set: ImageSet, pipeline: str) -
         assert (whole - view).abs().amax(dim=(1, 2, 3)).min() < 1e-5
 
 
-@pytest.mark.parametrize("pipeline", ["pillow", "tensor"])
+@pytest.mark.parametrize("pipeline", PIPELINES)
 def test_without_augmentation_only_the_normalisation_is_left(tmp_path: Path, pipeline: str) -> None:
     array = np.random.default_rng(1).integers(0, 256, (12, 12, 3), dtype=np.uint8)
     Image.fromarray(array).save(tmp_path / "a.png")
-    one = ImageSet(tmp_path, ("a.png",), np.zeros(1, np.int64), ("a",))
-    ((views, _),) = epoch(one, PLAIN, pipeline)
+    twice = ImageSet(tmp_path, ("a.png", "a.png"), np.zeros(2, np.int64), ("a",))
+    ((views, _),) = epoch(twice, PLAIN, pipeline)
     reference = torchvision.transforms.Compose(
         [
             torchvision.transforms.ToTensor(),
@@ -127,18 +137,19 @@ def test_without_augmentation_only_the_normalisation_is_left(tmp_path: Path, pip
     for view in views:
         torch.testing.assert_close(view[0], reference, rtol=0, atol=1e-6)
     flipped = PLAIN.model_copy(update={"flip_probability": 1.0})
-    ((mirrored, _),) = epoch(one, flipped, pipeline)
+    ((mirrored, _),) = epoch(twice, flipped, pipeline)
     assert torch.equal(mirrored[0], views[0].flip(3))
 
 
+@pytest.mark.parametrize("pipeline", PIPELINES[1:])
 @pytest.mark.parametrize("method", [VICReg(), SwAV(), SimSiam()])
-def test_pipelines_make_the_same_views(image_set: ImageSet, method) -> None:
+def test_pipelines_make_the_same_views(image_set: ImageSet, method, pipeline: str) -> None:
     """Up to Pillow's rounding to grey levels, image by image."""
     views = method.views.model_copy(update={"jitter": (*method.views.jitter[:3], 0.0)})
-    for pillow, tensor in zip(
-        epoch(image_set, views, "pillow"), epoch(image_set, views, "tensor"), strict=True
+    for pillow, others in zip(
+        epoch(image_set, views, "pillow"), epoch(image_set, views, pipeline), strict=True
     ):
-        for one, other in zip(pillow[0], tensor[0], strict=True):
+        for one, other in zip(pillow[0], others[0], strict=True):
             difference = (one - other).abs().mean(dim=(1, 2, 3)) * 0.225 * 255
             # A solarised pixel at the threshold may fall on either side.
             assert difference.median() < 1.5
@@ -165,10 +176,11 @@ def test_tensor_pipeline_needs_one_size(image_set: ImageSet, tmp_path: Path) -> 
     mixed = ImageSet(tmp_path, ("a.png", "b.png"), np.zeros(2, np.int64), ("a",))
     with pytest.raises(E2MCError, match=r"b\.png has 15x16 pixels.*14x16.*pipeline: pillow"):
         epoch(mixed, PLAIN, "tensor")
-    assert len(epoch(mixed, PLAIN, "pillow")) == 1
+    for pipeline in ("pillow", "device"):
+        assert len(epoch(mixed, PLAIN, pipeline)) == 1
 
 
-@pytest.mark.parametrize(("pipeline", "workers"), [("pillow", 0), ("pillow", 1), ("tensor", 0)])
+@pytest.mark.parametrize(("pipeline", "workers"), [("pillow", 0), ("device", 1), ("tensor", 0)])
 def test_corrupt_image_is_one_clear_message(tmp_path: Path, pipeline: str, workers: int) -> None:
     Image.new("RGB", (14, 14)).save(tmp_path / "good.png")
     (tmp_path / "bad.JPEG").write_bytes(b"\xff\xd8 not more")

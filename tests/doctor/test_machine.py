@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from e2mc.cluster.settings import load_cluster
 from e2mc.config import Experiment, load_experiment
 from e2mc.doctor import machine
 
@@ -32,12 +33,12 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_free_disk_against_what_is_still_to_be_written(
     paper: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needed = 3_890_000_000_000
+    needed = 240_000_000_000
     for free, level in ((needed, "error"), (2 * needed, "ok")):
         monkeypatch.setattr(shutil, "disk_usage", lambda folder, free=free: Usage(free, 0, free))
         writable, space = machine.results_folder(paper, None)
         assert (writable.level, space.level) == ("ok", level)
-        assert "features and weights take 3.9 TB" in space.what
+        assert "features and weights take at most 241 GB" in space.what
         assert bool(space.remedy) == (level == "error")
 
 
@@ -85,17 +86,17 @@ def test_slurm_is_complete_or_absent(
     (finding,) = machine.slurm(small)
     assert finding.level == level
     if level == "error":
-        assert "not its squeue, sacct, scancel, srun" in finding.what
+        assert "not its squeue, sacct, scancel, srun, scontrol" in finding.what
 
 
 def test_slurm_is_asked_whether_it_would_take_every_stage(
     small: Experiment, paper: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for command in machine._SLURM_COMMANDS:
+    for command in machine.COMMANDS:
         (tmp_path / command).write_text("#!/bin/sh\nexit 0\n")
         (tmp_path / command).chmod(0o755)
     refuse = "grep -q gpus-per-node && { echo 'sbatch: error: no GPUs here' >&2; exit 1; }; exit 0"
-    (tmp_path / "sbatch").write_text(f"#!/bin/sh\n{refuse}\n")
+    (tmp_path / "sbatch").write_text(f"#!/bin/sh\necho >> $0.calls\n{refuse}\n")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv("E2MC_CLUSTER", str(ROOT / "slurm/cluster.yaml"))
     for experiment, level in ((paper, "error"), (small, "warning")):
@@ -105,8 +106,25 @@ def test_slurm_is_asked_whether_it_would_take_every_stage(
         assert refused.level == level
         assert "scratch, pretrain" in refused.what
         assert "no GPUs here" in refused.what
+    kinds = {repr(stage) for stage in load_cluster(ROOT / "slurm/cluster.yaml").stages.values()}
+    asked = (tmp_path / "sbatch.calls").read_text()
+    assert asked.count("\n") <= 2 * len(kinds), "once for all stages that want the same"
     (tmp_path / "sacct").write_text("#!/bin/sh\nexit 1\n")
     assert "accounting" in next(machine.slurm(paper, ROOT / "slurm/cluster.yaml")).what
+
+
+def test_a_controller_that_is_away_is_asked_once(
+    paper: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command in machine.COMMANDS:
+        (tmp_path / command).write_text("#!/bin/sh\necho >> $0.calls\nexit 1\n")
+        (tmp_path / command).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("E2MC_CLUSTER", str(ROOT / "slurm/cluster.yaml"))
+    (finding,) = machine.slurm(paper, ROOT / "slurm/cluster.yaml")
+    assert finding.level == "error"
+    assert "controller does not answer" in finding.what
+    assert [file.name for file in tmp_path.glob("*.calls")] == ["scontrol.calls"]
 
 
 def test_package_versions_against_the_ranges(monkeypatch: pytest.MonkeyPatch) -> None:

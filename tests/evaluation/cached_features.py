@@ -38,6 +38,7 @@ def write_features(folder, array, labels, *, crops, shards=1, classes=CLASSES, *
         "dim": array.shape[2],
         "crops": list(crops),
         "model_sha256": "abc",
+        "source": "test",
         **changes,
     }
     write_index(folder / "index.json", content, written)

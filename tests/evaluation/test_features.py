@@ -90,6 +90,7 @@ def settings(root, **changes):
         "datasets": imagenet(root),
         "normalization_std": (0.228, 0.224, 0.225),
         "pipeline": "tensor",
+        "precision": "float32",
         "flip_probability": 0.5,
         "batch_size": 5,
         "embedding_samples": 4,
@@ -165,9 +166,11 @@ def test_maps_and_pooled_features_from_one_pass(data, tmp_path, monkeypatch):
 def test_voc(data, tmp_path, crop):
     root, method = data
     crops = Crops(fixed=crop)
-    seen = DataSetSettings(data=root / "VOC2007", train=crops, test=crops)
-    chosen = settings(root, datasets={"voc07": seen})
-    extract(chosen, root / "model.safetensors", tmp_path)
+    own = (0.229, 0.224, 0.225)
+    seen = DataSetSettings(data=root / "VOC2007", train=crops, test=crops, normalization_std=own)
+    given = settings(root, datasets={"voc07": seen}, normalization_std=(0.5, 0.5, 0.5))
+    chosen = given.model_copy(update={"normalization_std": own})
+    extract(given, root / "model.safetensors", tmp_path)
     train, _ = open_pair(*(tmp_path / f"voc07-{s}/index.json" for s in ("train", "test")))
     assert train.crops == (crop,)
     images = open_images("voc07", root / "VOC2007", "train")
@@ -191,33 +194,35 @@ def test_an_interrupted_extraction_goes_on_at_the_missing_shards(
     whole = bytes_of(tmp_path / "whole")
     assert len(open_features(tmp_path / "whole/imagenet-train/index.json").shards) == 5
 
-    made, original = [], extraction._features
+    made, original = [], extraction.compute
 
     def fails_at_the_third(*arguments):
-        made.append(arguments[3])
+        made.append(1)
         if len(made) == 3:
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(extraction, "_features", fails_at_the_third)
+    monkeypatch.setattr(extraction, "compute", fails_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         extract(chosen, model, tmp_path / "cut")
-    assert not list((tmp_path / "cut").rglob("index.json"))
-    damaged = tmp_path / "cut/imagenet-train/shard-0001.npy"
+    assert not (tmp_path / "cut/imagenet-train").exists()
+    damaged = tmp_path / "cut/.imagenet-train/shard-0001.npy"
     content = bytearray(damaged.read_bytes())
     content[-1] ^= 1
     damaged.write_bytes(bytes(content))
     made.clear()
 
     def counted(*arguments):
-        made.append((arguments[1].name, arguments[3]))
+        made.append((arguments[4], [rows.tolist() for rows in arguments[3]]))
         return original(*arguments)
 
-    monkeypatch.setattr(extraction, "_features", counted)
+    monkeypatch.setattr(extraction, "compute", counted)
     extract(chosen, model, tmp_path / "cut")
-    train = [bounds for name, bounds in made if name == "imagenet-train"]
-    assert train == [(3, 6), (6, 9), (9, 12), (12, 14)], "the finished shard is kept"
+    train = [batches for views, batches in made if views == VIEWS + 1]
+    rest = [[[3, 4, 5]], [[6, 7, 8]], [[9, 10, 11]], [[12, 13]]]
+    assert train == rest, "the finished shard is kept"
     assert bytes_of(tmp_path / "cut") == whole
+    assert not list((tmp_path / "cut").glob(".*")), "nothing unfinished is left"
     made.clear()
     extract(chosen, model, tmp_path / "cut")
     assert not made
@@ -234,6 +239,34 @@ def test_other_settings_replace_every_shard(data, tmp_path, small_shards):
     open_features(tmp_path / "a/imagenet-train/index.json", verify=True)
 
 
+def test_features_that_were_damaged_or_half_deleted_are_made_again(data, tmp_path, small_shards):
+    root, _ = data
+    model = root / "model.safetensors"
+    extract(settings(root), model, tmp_path)
+    whole = bytes_of(tmp_path)
+    (tmp_path / "imagenet-train/shard-0002.npy").unlink()
+    damaged = tmp_path / "imagenet-test/shard-0000.npy"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    extract(settings(root), model, tmp_path)
+    assert bytes_of(tmp_path) == whole
+
+
+@pytest.mark.parametrize(("precision", "error"), [("bfloat16", 2e-2), ("float16", 3e-3)])
+def test_half_precision_changes_features_by_its_rounding(data, tmp_path, precision, error):
+    root, _ = data
+    for name in ("float32", precision):
+        chosen = settings(root, precision=name)
+        extract(chosen, root / "model.safetensors", tmp_path / name, tmp_path / f"{name}.npy")
+    exact, half = (
+        open_features(tmp_path / name / "imagenet-train/index.json").view(0).astype(np.float32)
+        for name in ("float32", precision)
+    )
+    assert 0 < np.linalg.norm(half - exact) < error * np.linalg.norm(exact)
+    assert open_features(tmp_path / precision / "imagenet-train/index.json").source != (
+        open_features(tmp_path / "float32/imagenet-train/index.json").source
+    ), "features of another precision are other features"
+
+
 def test_processes_share_the_shards(data, tmp_path, monkeypatch, small_shards):
     root, _ = data
     chosen, model = settings(root), root / "model.safetensors"
@@ -241,8 +274,8 @@ def test_processes_share_the_shards(data, tmp_path, monkeypatch, small_shards):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     extract(chosen, model, tmp_path / "shared")
-    assert not list((tmp_path / "shared").rglob("index.json"))
-    numbers = sorted(p.stem for p in (tmp_path / "shared/imagenet-train").glob("*.npy"))
+    assert not (tmp_path / "shared/imagenet-train").exists()
+    numbers = sorted(p.stem for p in (tmp_path / "shared/.imagenet-train").glob("*.npy"))
     assert numbers == ["shard-0001", "shard-0003"]
     monkeypatch.setenv("RANK", "0")
     extract(chosen, model, tmp_path / "shared")
@@ -331,15 +364,14 @@ def test_the_cost_is_that_of_all_shards_whoever_made_them(data, tmp_path, monkey
             pooled = "pooled" in path.parent.name
             seconds += 0 if pooled else receipt["seconds"]
         expected[name] = seconds
-        (tmp_path / name / "index.json").unlink()
+        for folder in tmp_path.glob(f"{name}*/"):
+            folder.rename(folder.with_name(f".{folder.name}"))  # as before the last step
     extract(chosen, root / "model.safetensors", tmp_path)
-    found = {name: cost_of(tmp_path / name) for name in expected}
+    found = {
+        name: json.loads((tmp_path / f"{name}.json").read_text())["cost"]["seconds"]
+        for name in expected
+    }
     assert found == expected
-    assert cost_of(tmp_path / "inat18-test-pooled") == seconds
-
-
-def cost_of(folder: Path) -> float:
-    return json.loads((folder / "cost.json").read_text())["cost"]["seconds"]
 
 
 def test_embeddings_need_imagenet(data, tmp_path):

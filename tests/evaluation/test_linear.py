@@ -28,6 +28,7 @@ def settings(folder, **changes):
     fit = LinearFit(learning_rate=0.1, batch_size=16, epochs=EPOCHS)
     content = {
         "fits": {10: fit, 100: fit},
+        "views": {10: 3, 100: 3},
         "lists": {10: folder / "10.txt"},
         "precision": "float32",
         "seed": 4,
@@ -83,6 +84,26 @@ def test_the_list_decides_which_samples_are_used(folder):
     )
     written = [int(line["prediction"]) for line in read(output / "linear-10" / "predictions.csv")]
     assert written == expected.predictions.tolist()
+
+
+def test_of_more_views_than_asked_for_the_first_are_used(folder):
+    few = run(folder, views={10: 2, 100: 2})
+    written = (few / "linear-100/history.csv").read_text()
+    x, y = clusters(60, 8, 3, 3, spread=2.0)
+    write_features(folder / "train", x[:2], y, crops=["random"] * 2, shards=4)
+    assert (run(folder, views={10: 2, 100: 2}) / "linear-100/history.csv").read_text() == written
+    assert json.loads((few / "linear-10/metrics.json").read_text())["views"] == 2
+
+
+def test_fewer_views_than_asked_for(folder):
+    with pytest.raises(E2MCError, match=r"holds 3 views, and evaluation.linear.views.100 asks"):
+        run(folder, views={10: 2, 100: 4})
+    assert not (folder / "evaluate/linear-100").exists()
+
+
+def test_nothing_to_do_on_cached_views(folder):
+    with pytest.raises(E2MCError, match=r"`e2mc linear-online` trains these probes"):
+        run(folder, fits={}, views={})
 
 
 def rewrite(folder, split, **changes):

@@ -75,6 +75,7 @@ def test_extraction_names_a_corrupt_image_and_declares_no_features(root, tmp_pat
         datasets={"imagenet": seen},
         normalization_std=STD,
         pipeline=pipeline,
+        precision="float32",
         flip_probability=0.5,
         batch_size=5,
         embedding_samples=4,

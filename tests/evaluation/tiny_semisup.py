@@ -50,6 +50,7 @@ def settings(root, **changes):
             root=root, lists={p: root / f"{p}.txt" for p in (1, 10)}, validation_fraction=None
         ),
         "views": Views(pipeline="tensor", scale=(0.5, 1.0)),
+        "pipeline": "tensor",
         "normalization_std": STD,
         "batch_size": 4,
         "workers": 0,

@@ -10,6 +10,7 @@ from e2mc.config.methods import Backbone
 from e2mc.errors import E2MCError
 from e2mc.methods import build_method
 from e2mc.methods.swav import SwAV, sinkhorn, swav_loss
+from e2mc.training.optim import build_optimizer
 
 SMALL = Backbone(layers=(1, 1, 1, 1), width=4, stem="cifar")
 RECIPE = recipes.SwAV(projector=(12, 8), prototypes=10, queue_length=0)
@@ -226,3 +227,43 @@ def test_a_batch_longer_than_the_queue_fills_it_at_once() -> None:
     step = module([torch.randn(4, 3, 2, 2) for _ in range(2)])
     expected = F.normalize(step.embeddings[0].detach(), dim=1)[:3]
     torch.testing.assert_close(module.queue[0], expected)
+
+
+def test_frozen_prototypes_are_passed_over_as_the_official_loop_does() -> None:
+    """`p.grad = None` after the backward pass: no update, no decay, no momentum."""
+    torch.manual_seed(0)
+    module = linear_swav(queue_length=0)
+    schedule = recipes.Training(learning_rate=0.5, freeze_prototypes_steps=2)
+    optimizer = build_optimizer(
+        module.parameter_groups(schedule),
+        recipes.Optimizer(rule="larc", weight_decay=0.1),
+        schedule.learning_rate,
+    )
+    module([torch.randn(6, 3, 2, 2) for _ in range(2)])  # normalises them once
+    first = module.prototypes.weight.detach().clone()
+    head = module.projector.weight.detach().clone()
+    for step in range(3):
+        module.before_step(step, 0, schedule)
+        module([torch.randn(6, 3, 2, 2) for _ in range(2)]).loss.backward()
+        module.after_backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        moved = not torch.allclose(module.prototypes.weight, first, atol=1e-6)
+        assert moved == (step == 2)
+        assert (module.prototypes.weight in optimizer.state) == moved
+    assert not torch.allclose(module.projector.weight, head)
+
+
+def test_the_queue_waits_for_its_epoch() -> None:
+    torch.manual_seed(0)
+    module, without = linear_swav(queue_length=4), linear_swav(queue_length=0)
+    without.load_state_dict({k: v for k, v in module.state_dict().items() if k != "queue"})
+    schedule = recipes.Training(learning_rate=0.5, queue_start_epoch=1)
+    views = [torch.randn(4, 3, 2, 2) for _ in range(2)]
+    for step in range(2):
+        module.before_step(step, 0, schedule)
+        torch.testing.assert_close(module(views).loss, without(views).loss)
+        assert not module.queue.any()
+    module.before_step(2, 1, schedule)
+    module(views)
+    assert module.queue.any()

@@ -21,7 +21,7 @@ from tests.small_experiment import small_experiment
 @pytest.fixture
 def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     monkeypatch.chdir(tmp_path)
-    return parse_experiment(small_experiment(), "small")
+    return parse_experiment({**small_experiment(), "figures": {}}, "small")
 
 
 HEAD = """
@@ -30,7 +30,7 @@ from e2mc.plan import head
 from e2mc.config import parse_experiment
 from tests.small_experiment import small_experiment
 try:
-    head.start(parse_experiment(small_experiment(), "small"))
+    head.start(parse_experiment({**small_experiment(), "figures": {}}, "small"))
 except Exception as error:
     sys.exit(str(error))
 print("started", flush=True)

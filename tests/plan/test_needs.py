@@ -47,7 +47,11 @@ def test_single_base_tables(small: Experiment) -> None:
     }
     assert {c.base for c in needs.table_inputs(small, "table_d1")} == {"vicreg-60"}
     ablation = needs.table_inputs(small, "table_d2")
-    assert {c.trial for c in ablation} == {0}
+    assert {c.trial for c in ablation if c.criterion.startswith("grid-")} == {0}
+    # what Tables 1 and 3 show too is the same mean there
+    for criterion in ("continued", "e2mc"):
+        shared = [c for c in ablation if c.criterion == criterion and c.protocol == "linear-1"]
+        assert [c.trial for c in shared] == [0, 1, 2]
     assert ablation[0].criterion == "continued"
     assert {c.protocol for c in ablation} == {"linear-1", "linear-10"}
 
@@ -87,7 +91,24 @@ def test_files_follow_the_layout(small: Experiment) -> None:
         "features/vicreg-60/e2mc/trial0/embeddings.npy",
     ]
     assert needs.figure_files(small, "figure3")[0].endswith("trial0/knn/distances.npy")
-    assert needs.figure_files(small, "figure4")[0].endswith("linear-1/history.csv")
+    curves = needs.figure_files(small, "figure_probe_epochs")
+    assert curves[0].endswith("linear-1/history.csv")
+
+
+def test_figure4_shows_snapshots_of_the_trials_and_arms_asked_for() -> None:
+    figure = {"bases": ["swav-60", "vicreg-60"], "epochs": 12, "every": 6, "trials": 2}
+    shown = experiment(figures={"figure4": figure})
+    cells = needs.figure_inputs(shown, "figure4")
+    assert {cell.criterion for cell in cells} == {"continued", "e2mc"}
+    assert {(cell.trial, cell.protocol) for cell in cells} == {(0, "snapshots"), (1, "snapshots")}
+    assert len(cells) == len(set(cells)) == 2 * 2 * 2
+    assert [
+        file.format(base="b", criterion="c", trial=1) for file in needs.snapshot_files(shown)
+    ] == [
+        "pretrain/b/c/trial1/epoch6.safetensors",
+        "pretrain/b/c/trial1/epoch12.safetensors",
+    ]
+    assert "figure4" not in needs.figures(experiment())
 
 
 def test_unknown_names_are_refused(small: Experiment) -> None:

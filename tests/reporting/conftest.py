@@ -21,7 +21,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, settings: Experiment) -> P
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All results of two trials but the figures; tests only read it."""
+    """All results of two trials; tests only read it."""
     folder = tmp_path_factory.mktemp("finished")
     write_everything(folder, experiment(trials=2))
     return folder

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 
 class Parsed(HTMLParser):
-    """Anchors, links and resources of a page, and its cells with the link of each."""
+    """Anchors, links, resources and headings of a page, and its cells with the link of each."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -13,10 +13,13 @@ class Parsed(HTMLParser):
         self.resources: list[str] = []
         self.cells: list[tuple[str, str]] = []
         self.heads: list[dict[str, str | None]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.inside = False
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = dict(attrs)
+        self.tags.append((tag, found))
         self.anchors += [found["id"] or ""] if "id" in found else []
         self.links += [found["href"] or ""] if tag == "a" else []
         self.resources += [found[key] or "" for key in ("src", "srcset", "data") if key in found]
@@ -24,10 +27,18 @@ class Parsed(HTMLParser):
         self.heads += [found] if tag == "th" else []
         if tag in ("td", "th"):
             self.cells.append(("", ""))
-        if tag == "a" and self.cells:
+            self.inside = True
+        if tag == "a" and self.inside:
             self.cells[-1] = ("", found["href"] or "")
 
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = self.inside and tag not in ("td", "th")
+
     def handle_data(self, data: str) -> None:
-        if self.cells:
+        if self.inside:
             text, link = self.cells[-1]
             self.cells[-1] = (text + data.strip(), link)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        """Attributes of every element of that name, in order."""
+        return [attributes for name, attributes in self.tags if name == tag]

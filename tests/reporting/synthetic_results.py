@@ -1,5 +1,6 @@
 """A small results folder with known numbers, in the layout that the stages write."""
 
+import base64
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -8,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from e2mc.config import Experiment, parse_experiment
+from e2mc.config import Experiment, parse_experiment, stages
 from e2mc.files import write_text
 from e2mc.plan import layout, needs
 from e2mc.plan.needs import Cell
 from e2mc.provenance import provenance
 from e2mc.reporting.frames import read_csv
+from e2mc.reporting.front_page import write_front_page
 from e2mc.reporting.pages import write_page
 from e2mc.reporting.significance import write_statistics
 from e2mc.reporting.summary import summary
@@ -21,6 +23,9 @@ from e2mc.reporting.tables import write_table
 
 IMAGES = 400
 CLASSES = 10
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 Accuracy = Callable[[Cell], float]
 
 E2MC = {
@@ -108,13 +113,14 @@ def multi_label(cell: Cell) -> list[str]:
 def write_figure_inputs(root: Path, settings: Experiment) -> None:
     """Curves, distances and embeddings."""
     rng = np.random.default_rng(0)
-    for cell in needs.figure_inputs(settings, "figure4"):
-        path = root / layout.CURVE.format(**cell._asdict())
-        path.parent.mkdir(parents=True, exist_ok=True)
+    for cell in needs.figure_inputs(settings, "figure_probe_epochs"):
         epochs = np.arange(1, 21)
         top1 = percent(cell) - 20 * np.exp(-epochs / 4) + rng.normal(0, 0.2, 20)
-        rows = [f"{e},{t:.3f},1.0,0.1" for e, t in zip(epochs, top1, strict=True)]
-        path.write_text("\n".join(["epoch,top1,train_loss,learning_rate", *rows]) + "\n")
+        write_curve(root, cell, epochs, top1)
+    figure = settings.figures.figure4
+    for cell in needs.figure_inputs(settings, "figure4"):
+        epochs = np.array((0, *(figure.snapshots if figure else ())))
+        write_curve(root, cell, epochs, 50 + np.log1p(epochs) + rng.normal(0, 0.2, len(epochs)))
     for cell in needs.figure_inputs(settings, "figure3"):
         path = root / layout.DISTANCES.format(**cell._asdict())
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,18 +136,26 @@ def write_figure_inputs(root: Path, settings: Experiment) -> None:
         np.save(path, mixture.astype(np.float32))
 
 
+def write_curve(root: Path, cell: Cell, epochs: Any, top1: Any) -> None:
+    path = root / layout.CURVE.format(**cell._asdict())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [f"{e},{t:.3f},1.0,0.1" for e, t in zip(epochs, top1, strict=True)]
+    path.write_text("\n".join(["epoch,top1,train_loss,learning_rate", *rows]) + "\n")
+
+
 def all_cells(settings: Experiment) -> list[Cell]:
     cells = needs.reproduction_inputs(settings) + needs.statistics_inputs(settings)
     return list(dict.fromkeys(cells))
 
 
 def write_everything(results: Path, settings: Experiment) -> None:
-    """All results but the figures: evaluations, records of trainings, tables, tests, pages."""
+    """All results: evaluations, records of trainings, tables, tests, pages; figures are a pixel."""
     write_results(results, all_cells(settings))
     metrics = results / layout.METRICS.format(
         base="swav-60", criterion="e2mc", trial=1, protocol="linear-1"
     )
-    recorded = json.loads(metrics.read_text()) | {"provenance": provenance({"a": 1}, {})}
+    made_with = stages.linear_online_settings(settings, "swav-60", 1).model_dump(mode="json")
+    recorded = json.loads(metrics.read_text()) | {"provenance": provenance(made_with, {})}
     metrics.write_text(json.dumps(recorded))
     for file in needs.trainings(settings):
         cost = {"seconds": 1800.0, "gpus": 4, "gpu_hours": 2.0, "restarts": 1}
@@ -151,6 +165,12 @@ def write_everything(results: Path, settings: Experiment) -> None:
         write_table(settings, results, table, *(results / path for path in paths))
     write_statistics(settings, results)
     write_text(results / layout.SUMMARY, summary(settings, results))
+    for name in needs.figures(settings):
+        for suffix in needs.FIGURE_FORMATS:
+            file = results / layout.FIGURE.format(figure=name, format=suffix)
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(PIXEL)
+    write_front_page(settings, results, results / layout.FRONT_PAGE)
     for page in needs.pages(settings):
         write_page(settings, results, page, results / layout.PAGE.format(page=page))
 

@@ -39,4 +39,4 @@ def test_the_full_scale_names_its_data() -> None:
     paper = load_experiment(ROOT / "config/paper.yaml")
     text = checklist(paper, Path("results/paper"))
     assert "1,281,167 training and 50,000 test images" in text
-    assert "about 1,094 GPU-hours" in text
+    assert "about 1,278 GPU-hours" in text

@@ -1,18 +1,25 @@
 import csv
+import json
 import math
+import os
 import re
+import threading
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from e2mc.errors import E2MCError
-from e2mc.reporting import predictions
-from e2mc.reporting.compare import compare_prediction_files, render, run
+from e2mc.reporting import compare, predictions
+from e2mc.reporting.compare import render, run, verdict
 from e2mc.statistics import compare_paired, compare_scores, holm
 from e2mc.statistics.average_precision import voc_average_precision
 
 HEADER = "sample,label,prediction"
+
+
+def compare_prediction_files(*arguments):
+    return pd.DataFrame(compare.compare_prediction_files(*arguments))
 
 
 def write(path, text):
@@ -42,7 +49,7 @@ def three(tmp_path):
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(predictions, "VALUES_AT_ONCE", 111)
+    monkeypatch.setattr(predictions, "ROWS_AT_ONCE", 37)
 
 
 def test_rows_are_the_paired_tests_with_holm_over_the_family(three):
@@ -92,7 +99,7 @@ def test_class_names_that_look_like_missing_values_are_names(tmp_path):
 BAD_FILES = {
     "": "is empty",
     f"{HEADER}\n": "no predictions",
-    "sample;label;prediction\n1;2;3\n": r"the header has the columns sample;label;prediction",
+    "sample|label|prediction\n1|2|3\n": r"the header has the columns sample\|label\|prediction",
     "sample,prediction\n1,2\n": "the header has the columns sample, prediction",
     "sample,label,label,prediction\n1,2,2,2\n": "names a column twice",
     f"{HEADER}\na,1,1\nb,,2\n": r"line 3, sample 'b': no label",
@@ -103,7 +110,6 @@ BAD_FILES = {
     f"{HEADER}\na,cat,0\nb,dog,1\n": "no prediction is any of the labels",
     f"{HEADER}\na,1,1\nb,2,2,2\n": r"line 3, sample 'b': more values",
     f"{HEADER}\na,b,1,1\nc,d,2,2\n": r"line 2, sample 'a': more values",
-    f"{HEADER}\na,1,1\nb,c,d,2,2\n": "not a readable.*line 3",
     f'{HEADER}\na,1,1\n"b,2,2\n': "not a readable|line 3",
 }
 
@@ -187,7 +193,7 @@ def test_multi_label_files_compare_average_precisions(detections):
     assert row["n"] == 4
     assert row["permutation_pvalue"] == row["holm_pvalue"] == result.permutation_pvalue
     assert row["interval_low"] == pytest.approx(result.interval[0])
-    screen = render(compare_prediction_files(paths[0], paths[1:]), "screen")
+    screen = render(compare.compare_prediction_files(paths[0], paths[1:]), "screen")
     assert f"mAP {100 * np.mean(before):.2f} %" in screen
     assert "9999 resamples" in screen
 
@@ -222,6 +228,7 @@ def test_screen_csv_and_latex_agree(three, tmp_path, capsys):
     table = compare_prediction_files(paths[0], paths[1:])
     written = pd.read_csv(tmp_path / "out" / "t.csv")
     pd.testing.assert_frame_equal(written, table, check_exact=True, check_dtype=False)
+    assert (tmp_path / "out" / "t.csv").read_text() == table.to_csv(index=False)
     latex = (tmp_path / "out" / "t.tex").read_text()
     for _, row in table.iterrows():
         difference = f"{100 * row['difference']:+.2f}"
@@ -241,7 +248,7 @@ def test_latex_escapes_names_and_shows_extremes(tmp_path):
     labels = np.arange(40) % 2
     base = classified(tmp_path / "all_wrong.csv", labels, 1 - labels)
     model = classified(tmp_path / "100%_right.csv", labels, labels)
-    latex = render(compare_prediction_files(base, [model]), "latex")
+    latex = render(compare.compare_prediction_files(base, [model]), "latex")
     assert r"100\%\_right.csv" in latex
     assert r"$\infty$" in latex
     assert "$<0.001$" in latex
@@ -249,8 +256,77 @@ def test_latex_escapes_names_and_shows_extremes(tmp_path):
 
 def test_identical_files_show_no_difference(three):
     path = three[0][0]
-    table = compare_prediction_files(path, [path])
-    row = table.iloc[0]
+    table = compare.compare_prediction_files(path, [path])
+    row = table[0]
     assert (row["difference"], row["permutation_pvalue"], row["mcnemar_pvalue"]) == (0, 1, 1)
     assert math.isnan(row["odds_ratio"])
     assert next(csv.DictReader(render(table, "csv").splitlines()))["odds_ratio"] == ""
+
+
+def as_other_programs_write(path, labels, guesses, delimiter):
+    rows = [
+        delimiter.join([f"img {i}", "0.5", str(b), str(a)])
+        for i, (a, b) in enumerate(zip(labels, guesses, strict=True))
+    ]
+    return write(path, "\n".join([delimiter.join(["id", "score", "pred", "y"]), *rows]) + "\n")
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";"])
+def test_other_columns_and_delimiters_say_the_same(three, tmp_path, delimiter):
+    paths, labels, guesses = three
+    others = [
+        as_other_programs_write(tmp_path / f"{i}.txt", labels, guess, delimiter)
+        for i, guess in enumerate(guesses)
+    ]
+    columns = {"sample": "id", "label": "y", "prediction": "pred"}
+    expected = compare_prediction_files(paths[0], paths[1:]).drop(columns=["model", "base"])
+    actual = compare_prediction_files(others[0], others[1:], columns)
+    pd.testing.assert_frame_equal(actual.drop(columns=["model", "base"]), expected)
+    with pytest.raises(E2MCError, match="--columns sample=NAME"):
+        compare_prediction_files(others[0], others[1:])
+
+
+def test_a_pipe_is_read_once(three, tmp_path):
+    paths, *_ = three
+    pipe = tmp_path / "pipe"
+
+    def compared(text):
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_text, args=(text,))
+        writer.start()
+        try:
+            return compare_prediction_files(pipe, [paths[1]])
+        finally:
+            writer.join()
+            pipe.unlink()
+
+    text = paths[0].read_text()
+    expected = compare_prediction_files(paths[0], [paths[1]])
+    assert compared(text).drop(columns="base").equals(expected.drop(columns="base"))
+    with pytest.raises(E2MCError, match=r"pipe, line 202: this sample is already on line 5"):
+        compared(text + "img 3,1,1\n")
+
+
+def test_json_has_everything_and_a_verdict(three, capsys):
+    paths, *_ = three
+    run(paths[0], paths[1:], as_json=True)
+    printed = json.loads(capsys.readouterr().out)
+    table = compare.compare_prediction_files(paths[0], paths[1:])
+    assert [{k: v for k, v in row.items() if k != "verdict"} for row in printed] == table
+    assert [row["verdict"] for row in printed] == [verdict(row) for row in table]
+    assert (
+        json.loads(render(compare.compare_prediction_files(paths[0], [paths[0]]), "json"))[0][
+            "odds_ratio"
+        ]
+        is None
+    )
+
+
+def test_the_verdict_follows_the_adjusted_p_value():
+    row = {"model": "b.csv", "base": "a.csv", "difference": 0.0125}
+    row |= {"interval_low": 0.002, "interval_high": 0.023, "holm_pvalue": 0.0004}
+    assert verdict(row) == (
+        "b.csv is better than a.csv (+1.25 points, 95 % interval +0.20 to +2.30, p < 0.001)."
+    )
+    assert "b.csv is worse" in verdict(row | {"difference": -0.01})
+    assert "No clear difference" in verdict(row | {"holm_pvalue": 0.05})

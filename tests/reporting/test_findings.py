@@ -9,14 +9,14 @@ from e2mc.plan import needs
 from e2mc.plan.needs import Cell
 from e2mc.reporting import findings
 from e2mc.reporting.findings import Finding
-from e2mc.reporting.results import Entry, read_scores
+from e2mc.reporting.results import Entry, read_scores, summarise
 from tests.reporting.synthetic_results import experiment, write_results
 
 NO_SCORES = pd.DataFrame({"n": [0]})
 
 
 def entry(mean: float, error: float = 0.1) -> Entry:
-    return Entry(mean, error, 3, 3, mean, 0.1, False, "")
+    return Entry(mean, error, 3, 3, mean, 0.1, "")
 
 
 def test_a_paired_difference(tmp_path: Path) -> None:
@@ -71,10 +71,25 @@ def test_what_the_plus_minus_is(n: list[int], error: list[float], expected: str)
 
 
 def test_only_the_clearly_highest_wins() -> None:
-    assert findings.winner({"a": entry(50), "b": entry(51)}) == ["b"]
-    assert findings.winner({"a": entry(50), "b": entry(50.3)}) == []
-    assert findings.winner({"a": entry(50), "b": entry(51), "c": entry(50.9)}) == []
-    assert findings.winner({"b": entry(51), "missing": entry(nan)}) == []
+    levels = {"a": (50, 52, 54), "b": (51, 53.1, 55), "c": (51.1, 53, 54.9), "d": ()}
+    lines = [
+        ("m", name, trial, "linear-1", score, score, 1000, "")
+        for name, scores in levels.items()
+        for trial, score in enumerate(scores)
+    ]
+    columns = ["base", "criterion", "trial", "protocol", "last", "best", "n", "note"]
+    scores = pd.DataFrame(lines, columns=columns)
+
+    def winner(*criteria: str) -> list[str]:
+        entries = {
+            ("m", name, "linear-1"): summarise(scores, "m", name, "linear-1") for name in criteria
+        }
+        return [criterion for _, criterion, _ in findings.winner(scores, entries)]
+
+    assert winner("a", "b") == ["b"]  # 1.03 above in every trial, though the trials scatter by 2
+    assert winner("b", "c") == []
+    assert winner("a", "b", "c") == []
+    assert winner("b", "d") == []
 
 
 def test_the_second_highest_unless_two_share_it() -> None:

@@ -42,8 +42,8 @@ def test_text(neutral: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (Estimate(53.5, 0.114), "53.50 ± 0.11"),
-        (Estimate(-0.5, 0.2, sign=True), "−0.50 ± 0.20"),
+        (Estimate(53.5, 0.114), "53.50 ±\u00a00.11"),
+        (Estimate(-0.5, 0.2, sign=True), "−0.50 ±\u00a00.20"),
         (Statistic(0.5, 3, sign=True), "+0.500"),
         (Statistic(800, 0), "800"),
         (PValue(0.0009), "&lt; 0.001"),
@@ -64,7 +64,7 @@ def test_what_stands_below() -> None:
         difference=-0.25,
         note="trial 1 missing",
     )
-    assert below(cell) == ["−0.25 to the first row", "paper 2.00 ± 0.50*", "trial 1 missing"]
+    assert below(cell) == ["−0.25 to the first row", "paper 2.00 ±\u00a00.50*", "trial 1 missing"]
     assert below(Cell(Estimate(1))) == []
 
 

@@ -98,10 +98,12 @@ def test_published_numbers_have_the_place_that_the_table_gives_them() -> None:
     second = r" & {\scriptsize(2.00$\pm$0.25$^{\dagger}$)} & {\scriptsize($<$0.001)} \\"
     assert body(below) == [r"a & 1.00 & 0.500 \\", second]
     explained = r"published ($*$: reproduced by its authors, different from the original; $\dagger$"
-    assert f"Caption. Second lines, in parentheses: {explained}" in render(below)
+    assert rf"\parbox{{\linewidth}}{{\footnotesize Second lines, in parentheses: {explained}" in (
+        render(below)
+    )
     beside = table(*cells[:2], published="beside")
     assert body(beside) == [r"a & 1.00 {\scriptsize(2.00$\pm$0.25$^{\dagger}$)} \\"]
-    assert "Caption. In parentheses: published" in render(beside)
+    assert r"{\footnotesize In parentheses: published" in render(beside)
 
 
 def test_a_whole_table() -> None:
@@ -119,7 +121,7 @@ def test_a_whole_table() -> None:
 \caption{In \%.}
 \label{tab:t}
 \scriptsize
-\setlength{\tabcolsep}{2.5pt}
+\setlength{\tabcolsep}{2pt}
 \begin{tabular}{lcrr}
 \toprule
  & \multicolumn{2}{c}{Both} &  \\
@@ -131,7 +133,13 @@ x & 0 & 2 & 3 \\
 y & 0 & 2 & 3 \\
 \bottomrule
 \end{tabular}
+\par\smallskip
+\parbox{\linewidth}{\footnotesize Read it so. And so.}
 \end{table}
 """
-    shown = Table("t", "Title", "In %.", columns, [[row] for row in rows], dense=True)
+    shown = Table(
+        "t", "Title", "In %. Read it so. And so.", columns, [[row] for row in rows], dense=True
+    )
     assert render(shown) == expected
+    spanning = expected.replace("{table}", "{table*}")
+    assert render(shown, two_columns=True) == spanning

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from e2mc.errors import E2MCError
-from e2mc.reporting.predictions import Classified, Scored, read_predictions, refuse
+from e2mc.reporting.predictions import Classified, Scored, Table, read_predictions, refuse
 
 
 def file(folder: Path, *lines: str) -> Path:
@@ -42,8 +42,10 @@ def test_scores_keep_classes_in_the_order_of_their_appearance(tmp_path: Path) ->
 
 def test_a_refused_row_is_named_by_line_and_sample(tmp_path: Path) -> None:
     path = file(tmp_path, "label,sample,prediction", "1,a,1", "2,b,2")
+    columns = {"label": 0, "sample": 1, "prediction": 2}
+    table = Table(path, ",", list(columns), columns)
     with pytest.raises(E2MCError, match=r"predictions\.csv, line 3, sample 'b': is odd"):
-        refuse(path, 1, "is odd")
+        refuse(table, 1, "is odd")
 
 
 def test_a_sample_twice_is_refused(tmp_path: Path) -> None:

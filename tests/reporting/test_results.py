@@ -2,11 +2,14 @@ import json
 from math import isnan, sqrt
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from scipy.stats import ttest_rel
 
 from e2mc.errors import E2MCError
 from e2mc.plan.needs import Cell
-from e2mc.reporting.results import clearly_above, paired_trials, read_scores, summarise
+from e2mc.reporting.results import clear_sign, paired_trials, read_scores, summarise
 from tests.reporting.synthetic_results import write_results
 
 CELLS = [
@@ -74,14 +77,29 @@ def test_scores_on_different_test_sets_are_not_averaged(tmp_path: Path, change: 
         read_scores(tmp_path, CELLS)
 
 
-def test_clear_means_disjoint_intervals_and_more_than_one_image(tmp_path: Path) -> None:
-    write_results(tmp_path, CELLS, lambda c: 50 + c.trial * 0.5 + (c.criterion == "e2mc") * 3)
-    scores = read_scores(tmp_path, CELLS)
-    base, model = (summarise(scores, "vicreg-60", name, "linear-1") for name in ("base", "e2mc"))
-    error = base.standard_error
-    assert clearly_above(model, base) and not clearly_above(base, model)
-    assert clearly_above(model._replace(mean=base.mean + 4.01 * error), base)
-    assert not clearly_above(model._replace(mean=base.mean + 3.99 * error), base)
-    still = [entry._replace(standard_error=0.0) for entry in (model, base)]
-    assert not clearly_above(still[0]._replace(mean=base.mean + 0.25), still[1])
-    assert not clearly_above(model._replace(standard_error=float("nan")), base)
+def test_clear_is_a_paired_t_test_and_more_than_one_image() -> None:
+    rng = np.random.default_rng(0)
+    found = set()
+    for _ in range(300):
+        shared = rng.normal(50, 5, size=4)  # what the trials of both arms share does not count
+        model = shared + rng.normal(0.5, 0.5, size=4)
+        pairs = pd.DataFrame({"reference": shared, "model": model})
+        test = ttest_rel(model, shared)
+        expected = int(np.sign(test.statistic)) if test.pvalue < 0.05 else 0
+        assert clear_sign(pairs, 0.0) == expected
+        turned = pd.DataFrame({"reference": model, "model": shared})
+        assert clear_sign(turned, 0.0) == -expected
+        found.add(expected)
+    assert found == {0, 1}
+    exact = pd.DataFrame({"reference": [50.0, 60.0, 70.0], "model": [50.25, 60.25, 70.25]})
+    assert clear_sign(exact, 0.2) == 1
+    assert clear_sign(exact, 0.25) == 0  # one image
+    assert clear_sign(exact[:1], 0.0) == 0  # one trial
+
+
+def test_the_demos_contradiction_is_none() -> None:
+    """A difference of 6.5 of its standard errors is clear, one of 2.1 is not (n = 3: 4.30)."""
+    for mean, error, expected in ((5.17, 0.79, 1), (0.33, 0.16, 0), (-5.17, 0.79, -1)):
+        differences = mean + error * 3**0.5 * np.array([-1.0, 0.0, 1.0])
+        pairs = pd.DataFrame({"reference": np.zeros(3), "model": differences})
+        assert clear_sign(pairs, 0.125) == expected

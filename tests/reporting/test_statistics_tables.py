@@ -92,8 +92,11 @@ def test_a_test_over_trials_leads_to_all_of_them(settings: Experiment) -> None:
         "trials": 3,
         "difference": -0.5,
         "standard_error": 0.25,
+        "interval_low": -1.0,
+        "interval_high": 0.0,
         "permutation_pvalue": 0.5,
         "smallest_pvalue": 0.25,
+        "t_pvalue": 0.18,
         "detectable_difference": 1.5,
         "trials_needed": nan,
         "note": "base: trial 2 missing",
@@ -102,5 +105,6 @@ def test_a_test_over_trials_leads_to_all_of_them(settings: Experiment) -> None:
     shown = columns(table)
     assert shown["$Δ$"] == Estimate(-0.5, 0.25, sign=True)
     assert (shown["Trials"], shown["Smallest $p$"]) == (Statistic(3, 0), PValue(0.25))
+    assert shown["$t$-test $p$"] == PValue(0.18)
     assert shown["Note"] == "base: trial 2 missing"
     assert table.groups[0][0].cells[5].link == "evaluate/swav-60/e2mc/trial*/linear-1"

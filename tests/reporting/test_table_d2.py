@@ -14,10 +14,13 @@ def test_table_d2(settings: Experiment, tmp_path: Path) -> None:
     found = (reported["criterion"], reported["difference"], reported["published"])
     assert found == ("e2mc", 3.5, 55.27)
     body = rows(tex)
-    assert body[0] == ["0", "0", "50.00", "50.00"]
+    # of all trials, as in Tables 1 and 3; the other rows are of one
+    of_three = r"50.00 {\scriptsize$\pm$\,0.00}"
+    assert body[0] == ["0", "0", of_three, of_three]
     assert body[1][2] == r"48.00 {\scriptsize$\downarrow$\,2.00}"
     assert body[2][2] == r"50.00 {\scriptsize$=$}"
-    assert body[3][2] == r"53.50 {\scriptsize$\uparrow$\,3.50}"
+    assert body[3][2].startswith("53.50") and r"$\uparrow$\,3.50" in body[3][2]
+    assert "; the other rows are of a single trial." in tex
     assert "1 above and 1 below" in tex and "units of (0.01, 0.01)" in tex
 
 
@@ -25,6 +28,6 @@ def test_published_numbers_stand_beside_at_full_scale(tmp_path: Path) -> None:
     full = experiment(comparable=True)
     write_results(tmp_path, needs.table_inputs(full, "table_d2"), lambda cell: 50.0)
     _, tex = written(full, tmp_path, "table_d2", tmp_path)
-    assert rows(tex)[0][2] == r"50.00 {\scriptsize(53.69)}"
-    assert rows(tex)[3][2] == r"50.00 {\scriptsize$=$} {\scriptsize(55.27)}"
+    assert rows(tex)[0][2] == r"50.00 {\scriptsize$\pm$\,0.00} {\scriptsize(53.69)}"
+    assert rows(tex)[3][2].startswith("50.00") and "(55.27)" in rows(tex)[3][2]
     assert "In parentheses: published." in tex

@@ -53,4 +53,4 @@ def test_the_page_links_to_the_evaluations(written: tuple[pd.DataFrame, str, Pat
     page = (folder / "page.html").read_text()
     assert "Transfer with few labels" in page
     assert 'href="#evaluate/swav-60/e2mc/trial*/oxford_pets-knn-5"' in page
-    assert "67.00 ± 0.14" in page
+    assert "67.00 ±\u00a00.14" in page

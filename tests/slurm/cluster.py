@@ -125,11 +125,12 @@ def start_database() -> None:
 
 def squeue(folder: Path | None = None) -> list[Job]:
     """All jobs of the last minutes, finished ones too; with a folder those submitted from there."""
-    columns = "JobID,Name,Partition,State,NodeList,RestartCnt,WorkDir,Comment"
+    columns = "JobID,Partition,State,NodeList,RestartCnt,WorkDir,Comment,Name"
     asked = ",".join(f"{column}:|" for column in columns.split(","))
     jobs = []
     for line in run("squeue", "--noheader", "--states=all", f"--Format={asked}").splitlines():
-        id, name, partition, state, nodes, restarts, where, comment = line.split("|")[:8]
+        row = line.removesuffix("|").split("|", 7)
+        id, partition, state, nodes, restarts, where, comment, name = row
         job = Job(id, name, partition, state, nodes, int(restarts), Path(where), comment)
         if folder is None or job.folder == folder.resolve():
             jobs.append(job)
@@ -145,6 +146,11 @@ def run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout
+
+
+def attempt(*command: str) -> bool:
+    """Whether it worked, which it need not: the job may just have ended."""
+    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def wait_until(predicate: Callable[[], Found], timeout: float, what: str) -> Found:

@@ -42,7 +42,9 @@ def change(folder: Path, file: str, edit: Callable[[dict[str, Any]], None]) -> N
 class Head:
     """One start of snakemake, in a process group of its own like a command typed in a shell."""
 
-    def __init__(self, folder: Path, *arguments: str, profile: str = "slurm") -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, profile: str = "slurm", **environment: str
+    ) -> None:
         self.folder = folder
         self.said = folder / f"screen{len(list(folder.glob('screen*')))}.txt"
         with self.said.open("w") as screen:
@@ -57,6 +59,7 @@ class Head:
                     **os.environ,
                     "E2MC_CLUSTER": str(folder / "site.yaml"),
                     "OMP_NUM_THREADS": "1",
+                    **environment,
                 },
             )
 
@@ -115,9 +118,9 @@ def record(folder: Path, job: str) -> dict[str, Any]:
 def submissions(folder: Path) -> Counter[str]:
     """How many jobs of each name were ever submitted from this folder; a requeue is none."""
     asked = ["--noheader", "--parsable2", "--allocations", "--starttime=now-2hours"]
-    rows = cluster.run("sacct", *asked, "--format=JobID,JobName,WorkDir").splitlines()
-    found = [row.split("|") for row in rows]
-    names = {id: name for id, name, where in found if Path(where) == folder.resolve()}
+    rows = cluster.run("sacct", *asked, "--format=JobID,WorkDir,JobName").splitlines()
+    found = [row.split("|", 2) for row in rows]
+    names = {id: name for id, where, name in found if Path(where) == folder.resolve()}
     names |= {job.id: job.name for job in cluster.squeue(folder)}  # accounting lags behind
     return Counter(names.values())
 

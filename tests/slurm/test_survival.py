@@ -11,7 +11,7 @@ import pytest
 
 from tests.slurm import cluster
 from tests.slurm.head import Head, alive, record, restarts, submissions
-from tests.slurm.toy import finished, toy, weights
+from tests.slurm.toy import begun, finished, toy, weights
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("cluster")]
 
@@ -26,16 +26,17 @@ def log(folder: Path, name: str) -> str:
 
 
 def test_preempted_requeued_or_out_of_time_a_training_goes_on_by_itself(tmp_path: Path) -> None:
-    steps = 200
-    trainings = dict.fromkeys(("preempted", "requeued", "timed"), steps)
+    # Slurm looks at time limits every half minute
+    trainings = {"preempted": 200, "requeued": 200, "timed": 400}
     folder = toy(tmp_path / "toy", trainings, hours=1 / 60, warning_seconds=50)
     head = Head(folder, "all")
     for name in trainings:
         head.running_node(f"train/{name}")
+    head.until(lambda: begun(folder, *trainings), "all have done some steps")
     cluster.run("scontrol", "requeue", str(record(folder, "train/requeued")["job_id"]))
     cluster.preempt(head.running_node("train/preempted"))
     head.succeeds()
-    assert finished(folder) == dict.fromkeys(trainings, weights(steps))
+    assert finished(folder) == {name: weights(steps) for name, steps in trainings.items()}
     for name in trainings:
         assert restarts(folder, f"train/{name}") >= 1
         assert "stopped at step" in log(folder, name), "it lost nothing of what it had done"
@@ -43,7 +44,7 @@ def test_preempted_requeued_or_out_of_time_a_training_goes_on_by_itself(tmp_path
 
 
 def test_after_kill_9_a_second_head_finds_what_runs_and_what_has_ended(tmp_path: Path) -> None:
-    trainings = {"done": 5, "ends_alone": 60, "runs_on": 150}
+    trainings = {"done": 5, "ends_alone": 200, "runs_on": 400}
     folder = toy(tmp_path / "toy", trainings)
     first = Head(folder, "all")
     for name in ("ends_alone", "runs_on"):
@@ -51,7 +52,7 @@ def test_after_kill_9_a_second_head_finds_what_runs_and_what_has_ended(tmp_path:
     first.until(lambda: "done" in finished(folder), "one training is evaluated")
     first.kill()
     ended = folder / "results/toy/train/ends_alone.txt"
-    cluster.wait_until(ended.exists, 60, "the training ends without a head")
+    cluster.wait_until(ended.exists, 200, "the training ends without a head")
     screen = Head(folder, "all").succeeds()
     assert "train/ends_alone: found again as job" in screen
     assert "train/runs_on: found again as job" in screen
@@ -64,11 +65,11 @@ def test_ctrl_c_cancels_the_jobs_and_a_second_start_resumes(tmp_path: Path) -> N
     head = Head(folder, "all")
     for name in ("one", "two"):
         head.running_node(f"train/{name}")
-    time.sleep(3)
+    head.until(lambda: begun(folder, "one", "two"), "both have done some steps")
     head.interrupt()
     assert head.ends() != 0
     assert "Cancelling 2 jobs" in head.screen
-    cluster.wait_until(lambda: not alive(folder), 30, "no job is left")
+    cluster.wait_until(lambda: not alive(folder), 120, "no job is left")
     Head(folder, "all").succeeds()
     assert finished(folder) == {"one": weights(100), "two": weights(100)}
     for name in ("one", "two"):
@@ -83,7 +84,7 @@ def test_ctrl_c_in_the_middle_of_submitting_leaves_no_job(tmp_path: Path) -> Non
     head.interrupt()
     assert head.ends() != 0
     assert "Cancelling" in head.screen
-    cluster.wait_until(lambda: not alive(folder), 30, "no job is left")
+    cluster.wait_until(lambda: not alive(folder), 120, "no job is left")
 
 
 @pytest.mark.slow
@@ -104,7 +105,7 @@ def test_ctrl_c_that_slurm_does_not_hear_says_so(tmp_path: Path) -> None:
 
 
 def test_a_failure_has_a_reason_and_a_log_and_only_it_is_repeated(tmp_path: Path) -> None:
-    failing = {"raises": 5, "hungry": 30, "scancelled": 60}
+    failing = {"raises": 5, "hungry": 30, "scancelled": 60, "killed": 5}
     folder = toy(tmp_path / "toy", {**failing, "fine": 5})
     head = Head(folder, "all")
     head.running_node("train/scancelled")
@@ -113,6 +114,8 @@ def test_a_failure_has_a_reason_and_a_log_and_only_it_is_repeated(tmp_path: Path
     said = {name: reason(head.screen, name) for name in failing}
     assert "exit status 1: ValueError: the loss is not finite" in said["raises"]
     assert "memory limit" in said["hungry"]
+    assert "raise memory_gb of stages.train (now 0.5)" in said["hungry"]
+    assert "killed by signal 9: from step 0" in said["killed"]
     assert "CANCELLED" in said["scancelled"]
     for name in failing:
         assert f"log: results/toy/logs/train/{name}.log" in said[name]
@@ -152,11 +155,12 @@ def test_patience_while_controller_and_database_are_away(tmp_path: Path) -> None
     folder = toy(tmp_path / "toy", {"one": 50})
     head = Head(folder, "all")
     head.running_node("train/one")
+    head.until(lambda: begun(folder, "one"), "it has done some steps")
     cluster.stop_controller()
     cluster.stop_database()
     try:
         done = folder / "results/toy/train/one.txt"
-        cluster.wait_until(done.exists, 30, "the training ends meanwhile")
+        cluster.wait_until(done.exists, 200, "the training ends meanwhile")
         time.sleep(10)
     finally:
         cluster.start_database()

@@ -39,14 +39,24 @@ for number in (signal.SIGUSR2, signal.SIGTERM):
 file = pathlib.Path("results/toy/.runs", name + ".json")
 step, weights = json.loads(file.read_text()) if file.exists() else (0, "")
 print("from step", step, flush=True)
+journal = open(f"results/toy/.runs/{name}.journal", "a")
+print(time.time(), os.getpid(), step, file=journal, flush=True)
 mended = os.path.exists("mended")
 if name == "raises" and not mended:
     raise ValueError("the loss is not finite")
 ballast = b"x" * 1_000_000_000 if name == "hungry" and not mended else None
+rank = int(os.environ["SLURM_PROCID"])
 while step < steps:
     time.sleep(0.1)
     step += 1
+    if name == "killed" and not mended:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name == "loses_a_rank" and rank == 1:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if name == "loses_a_rank" and step == 20:
+        raise ConnectionError("Connection reset by peer")
     weights = hashlib.sha256(f"{weights}{step}".encode()).hexdigest()
+    print(time.time(), os.getpid(), step, file=journal, flush=True)
     if asked or step % 50 == 0:
         file.with_suffix(".part").write_text(json.dumps([step, weights]))
         file.with_suffix(".part").replace(file)
@@ -58,14 +68,17 @@ pathlib.Path(output).write_text(weights)
 """
 
 
-def toy(folder: Path, trainings: dict[str, int], *, hours: float = 0.5, **site: object) -> Path:
+def toy(
+    folder: Path, trainings: dict[str, int], *, hours: float = 0.5, gpus: int = 1, **site: object
+) -> Path:
     """Write the workflow, with the repository's own profile, into a new folder.
 
     Args:
         folder: to be made.
-        trainings: name -> steps of a tenth of a second; `raises` and `hungry` do what they are
-            called until a file `mended` is there.
+        trainings: name -> steps of a tenth of a second; `raises`, `hungry` and `killed` do what
+            they are called until a file `mended` is there, `loses_a_rank` does it always.
         hours: time limit of every job; Slurm counts in minutes.
+        gpus: processes of a training.
         site: further keys of the site's file.
     """
     (folder / "config").mkdir(parents=True)
@@ -75,13 +88,19 @@ def toy(folder: Path, trainings: dict[str, int], *, hours: float = 0.5, **site: 
     (folder / "slurm").mkdir()
     shutil.copy(ROOT / "slurm/config.yaml", folder / "slurm")
     (folder / "slurm/cluster.yaml").write_text("{}")
-    one = {"cpus": 1, "memory_gb": 0.5, "hours": hours, "timeouts": 9}
+    one = {"cpus": 1, "memory_gb": 0.5, "hours": hours, "timeouts": 99}
     stages = {
-        "train": {**one, "partition": "gpu", "gpus": 1},
+        "train": {**one, "partition": "gpu", "gpus": gpus},
         "evaluate": {**one, "partition": "cpu"},
     }
     write_site(folder, stages, **site)
     return folder
+
+
+def begun(folder: Path, *names: str) -> bool:
+    """Whether these trainings are at work, which is later than Slurm calls them running."""
+    journals = [folder / f"results/toy/.runs/{name}.journal" for name in names]
+    return all(file.exists() and len(file.read_text().split()) > 9 for file in journals)
 
 
 def weights(steps: int) -> str:

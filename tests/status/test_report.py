@@ -1,6 +1,7 @@
 """`e2mc status` as a person reads it."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -82,7 +83,7 @@ def test_everything_that_needs_a_look_stands_there_one_by_one() -> None:
 def test_without_a_head_nobody_looks_at_the_queue() -> None:
     text = " ".join(report(None).split())
     assert "no snakemake is at work" in text
-    assert "job 118, PENDING when a snakemake last looked, 0 s ago" in text
+    assert re.search(r"job 118, PENDING when a snakemake last looked, \d+ s ago", text)
 
 
 def test_all_jobs_on_request(capsys: pytest.CaptureFixture[str]) -> None:

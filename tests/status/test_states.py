@@ -28,7 +28,7 @@ STATE = ".runs/pretrain/swav-30/e2mc/trial0"
 
 @pytest.fixture(scope="module")
 def experiment() -> Experiment:
-    return parse_experiment(small_experiment(), "small")
+    return parse_experiment({**small_experiment(), "figures": {}}, "small")
 
 
 @pytest.fixture
@@ -159,13 +159,13 @@ def test_a_verb_runs_while_its_heart_beats(experiment: Experiment, results: Path
     log = results / PROBE
     log.parent.mkdir(parents=True)
     program = (
-        "import time\nfrom e2mc import cli, verbs\n"
+        "import time\nfrom e2mc import cli\nfrom e2mc.cli import verbs\n"
         "def status(arguments): print('20 of 100 epochs', flush=True); time.sleep(60)\n"
         "verbs.status = status; cli.main(['status'])"
     )
     with log.open("w") as stream:
         process = subprocess.Popen([sys.executable, "-c", program], stdout=stream)
-    while not log.read_text():
+    while not log.read_text() and process.poll() is None:
         time.sleep(0.01)
     found = status(experiment, results, PROBE)
     process.kill()
@@ -220,7 +220,8 @@ def test_a_failed_training(experiment: Experiment, results: Path) -> None:
         ("SUBMITTING", "queued", "why"),
         ("PENDING", "queued", "why"),
         ("REQUEUED", "queued", "why"),
-        ("RUNNING", "running", ""),
+        ("RUNNING", "running", "why"),
+        ("COMPLETING", "running", "why"),
         ("FAILED", "failed", "why"),
         ("CANCELLED", "interrupted", "why"),
         ("DONE", "not started", ""),  # somebody has removed the results since

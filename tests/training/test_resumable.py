@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from e2mc.errors import E2MCError
-from e2mc.methods import VICReg
+from e2mc.methods.vicreg import VICReg
 from e2mc.models import load_state
 from e2mc.training import run, state
 from e2mc.training.resumable import States, session

@@ -261,3 +261,18 @@ def test_another_number_of_processes_is_refused_unless_asked_for(
     one, other = (load_state(tmp_path / name / RESULTS[0]) for name in ("undisturbed", "moved"))
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-5)
+
+
+def test_frozen_prototypes_and_a_late_queue_survive_an_interruption(images, tmp_path, warn_after):
+    late = {"freeze_prototypes_steps": 4, "queue_start_epoch": 1}
+    settings = tiny_settings(images, "swav", CRITERION, epochs=3, **late)
+    plain = tiny_settings(images, "swav", CRITERION, epochs=3)
+    whole = train(settings, tmp_path / "whole")
+    warn_after(2, 4)
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            train(settings, tmp_path / "cut")
+    assert_same(whole, train(settings, tmp_path / "cut"))
+    warn_after()
+    other = load_state(train(plain, tmp_path / "plain"))["prototypes.weight"]
+    assert not torch.equal(load_state(whole)["prototypes.weight"], other)

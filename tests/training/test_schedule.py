@@ -31,3 +31,25 @@ def test_warm_up_before_a_constant_rate():
     training = Training(learning_rate=0.4, warmup_epochs=4)
     assert learning_rate(training, 3, 10) == pytest.approx(0.3)
     assert learning_rate(training, 4, 10) == 0.4
+
+
+@pytest.mark.parametrize(("floor", "peak"), [(0.0006, 0.6), (0.0003, 0.3)])
+def test_a_cosine_to_a_floor_as_the_official_scripts(floor, peak):
+    """SwAV's `final_value` and VICReg's `end_lr`, each re-typed."""
+    options = {"schedule": "cosine", "epochs": 20, "warmup_epochs": 4}
+    training = Training(learning_rate=peak, final_learning_rate=floor, **options)
+    for epoch in (4, 7.25, 13, 20):
+        progress = (epoch - 4) / 16
+        swav = floor + 0.5 * (peak - floor) * (1 + math.cos(math.pi * progress))
+        q = 0.5 * (1 + math.cos(math.pi * progress))
+        vicreg = peak * q + floor * (1 - q)
+        assert learning_rate(training, epoch, 20) == pytest.approx(swav, rel=1e-12)
+        assert learning_rate(training, epoch, 20) == pytest.approx(vicreg, rel=1e-12)
+
+
+def test_a_cosine_by_the_epoch_as_simsiams():
+    training = Training(learning_rate=0.05, schedule="cosine", schedule_step="epoch", epochs=10)
+    for epoch in range(10):
+        expected = 0.05 * 0.5 * (1 + math.cos(math.pi * epoch / 10))
+        for part in (0, 0.4, 0.99):
+            assert learning_rate(training, epoch + part, 10) == pytest.approx(expected)

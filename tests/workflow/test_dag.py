@@ -62,15 +62,23 @@ def edit(folder: Path, *keys: str, value: object) -> None:
 
 STAND_IN = """#!/bin/sh
 while read -r file; do
-    [ -e "$file" ] || { mkdir -p "${file%/*}" && : > "$file"; }
+    [ -e "$file" ] && continue
+    folder=${file%/*} name=${file##*/}
+    case "$file" in
+        *features/*-train | *features/*-test)
+            case "$* " in
+                "extract "*" ${name%-*} "*"--output $folder "*) mkdir -p "$file" ;;
+            esac ;;
+        *) mkdir -p "$folder" && echo "{}" > "$file" ;;
+    esac
 done < outputs.txt
 """
+"""Makes whatever is missing of all jobs' outputs, but cached features, which are folders, only
+when it is asked for them."""
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout in which the whole demo was run with the stand-in."""
-    folder = checkout(tmp_path_factory.mktemp("finished"))
+def run_with_stand_in(folder: Path) -> Path:
+    """Run the whole experiment of a checkout with the stand-in."""
     summary = snakemake(folder, "--summary", "all").stdout
     outputs = [line.split("\t")[0] for line in summary.splitlines()[1:]]
     (folder / "outputs.txt").write_text("".join(f"{output}\n" for output in outputs))
@@ -80,6 +88,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert run.returncode == 0, run.stdout + run.stderr
     (folder / "screen.txt").write_text(run.stdout + run.stderr)
     return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout in which the whole demo was run, which keeps its features."""
+    return run_with_stand_in(checkout(tmp_path_factory.mktemp("finished")))
 
 
 @pytest.fixture
@@ -92,9 +106,13 @@ def test_the_root_snakefile_plans_the_whole_paper() -> None:
     jobs = planned(ROOT, "--forceall", "all")
     assert jobs["scratch"] == jobs["import_checkpoint"] == 3
     assert jobs["table"] == 7
-    assert jobs["figure"] == 4
+    assert jobs["figure"] == 5
+    assert jobs["index"] == 1
+    # two bases, continued and e2mc
+    assert jobs["trajectory"] == 2 * 2
+    assert jobs["snapshots"] == 2 * 2
     # 3 bases x (continued, e2mc), 3 rivals on SwAV, 3 trials each; 10 further cells of Table D.2.
-    assert jobs["pretrain"] >= 3 * (3 * 2 + 3) + 10
+    assert jobs["pretrain"] + jobs["trajectory"] >= 3 * (3 * 2 + 3) + 10
     assert jobs["semisup"] == 2 * 2 * 3
 
 
@@ -128,7 +146,8 @@ def test_the_list_of_jobs_is_the_rules(tmp_path: Path, name: str, absent: tuple[
     logs = set(re.findall(rf"> results/{name}/(\S+\.log) 2>&1", commands))
     assert {job.log for job in jobs} == logs
     for verb, stage in re.findall(r"e2mc ([\w-]+) .*> results/\w+/logs/(\w+)/", commands):
-        assert verb.replace("-", "_") == stage or (verb, stage[:8]) == ("extract", "extract_")
+        of_two = (verb, stage[:8]) in (("extract", "extract_"), ("pretrain", "trajecto"))
+        assert verb.replace("-", "_") == stage or of_two
     listed = snakemake(ROOT, "--list-rules", "--configfile", str(file)).stdout.split()
     assert set(STAGES) <= set(listed)
     summary = snakemake(ROOT, "--summary", *target).stdout.splitlines()
@@ -146,7 +165,7 @@ def test_a_dry_run_says_what_it_takes(tmp_path: Path) -> None:
     assert text == f"{estimate(load_experiment(ROOT / 'config/paper.yaml'))}."
     assert int(count) == planned(folder, "all", *paper).total()
     ((_, text),) = ESTIMATE.findall(snakemake(folder, "-n", "table_d1", *paper).stdout)
-    assert "3 training runs and 12 evaluations, about 60 GPU-hours" in text
+    assert "3 training runs and 18 evaluations, about 100 GPU-hours" in text
     for question in ("--dag", "--lint"):
         done = snakemake(folder, question)
         assert not ESTIMATE.search(done.stdout + done.stderr)
@@ -163,7 +182,10 @@ def test_nothing_is_to_be_done_twice(done: Path) -> None:
 def test_a_deleted_table_reruns_only_its_own_rule(done: Path) -> None:
     (done / "results/demo/tables/table3.csv").unlink()
     jobs = planned(done, "all")
-    assert {name: count for name, count in jobs.items() if name != "all"} == {"table": 1}
+    assert {name: count for name, count in jobs.items() if name != "all"} == {
+        "table": 1,
+        "index": 1,
+    }
 
 
 @pytest.mark.parametrize(
@@ -182,10 +204,16 @@ def test_a_deleted_table_reruns_only_its_own_rule(done: Path) -> None:
             {"scratch", "import_checkpoint", "semisup"},
         ),
         (
-            ("evaluation", "linear", "vicreg", "10", "epochs"),
-            7,
-            {"linear", "table", "figure"},
-            {"pretrain", "extract_imagenet", "semisup", "voc07", "inat18"},
+            ("evaluation", "linear", "vicreg", 10, "weight_decay"),
+            0.5,
+            {"linear_online", "table", "figure"},
+            {"pretrain", "extract_imagenet", "linear", "semisup", "voc07", "inat18"},
+        ),
+        (
+            ("evaluation", "knn", "temperature"),
+            0.1,
+            {"knn", "figure"},
+            {"pretrain", "extract_imagenet", "linear", "linear_online", "semisup"},
         ),
         (("description",), "another", set(), {"pretrain", "table"}),
     ],
@@ -218,9 +246,48 @@ def test_another_configuration_file_replaces_the_demo_altogether(tmp_path: Path)
     content = yaml.safe_load((folder / "config/demo.yaml").read_text())
     content["name"] = "other"
     content["bases"] = {"vicreg-30": content["bases"]["vicreg-30"]}
-    content["tables"] = {}
+    content["tables"] = content["figures"] = {}
     (folder / "other.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     jobs = planned(folder, "all", "--configfile", "other.yaml")
     assert jobs["scratch"] == 1
     overridden = planned(folder, "all", "--configfile", "other.yaml", "--config", "trials=1")
     assert overridden["pretrain"] == 2
+
+
+def test_a_configuration_without_a_name_is_not_merged_with_the_demo(tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    (folder / "nameless.yaml").write_text("trials: 1\n")
+    refused = snakemake(folder, "-n", "all", "--configfile", "nameless.yaml")
+    assert refused.returncode != 0
+    assert "name: Field required" in refused.stdout + refused.stderr
+
+
+def test_a_mistake_names_the_file_and_line_of_the_configuration(tmp_path: Path) -> None:
+    folder = checkout(tmp_path)
+    file = folder / "config/demo.yaml"
+    file.write_text("trails: 3\n" + file.read_text())
+    refused = snakemake(folder, "-n", "all")
+    said = refused.stdout + refused.stderr
+    assert "config/demo.yaml, line 1: unknown key 'trails'" in said
+    assert "common.smk" not in said
+    file.write_text(file.read_text().replace("trails: 3", "trials: 3"))
+    assert "'trials' stands already in line 1" in snakemake(folder, "-n", "all").stderr
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a;touch INJECTED;b.pth", "$(touch INJECTED).pth", "my model.pth", "it's.pth", 'a"b.pth'],
+)
+def test_no_path_is_a_command(tmp_path: Path, name: str) -> None:
+    """In a folder with a blank, whose name stands in PATH as well."""
+    folder = tmp_path / "a folder"
+    checkout(folder)
+    (folder / name).write_text("")
+    edit(folder, "bases", "vicreg-30", "checkpoint", value=name)
+    (folder / "e2mc").write_text('#!/bin/sh\nprintf "%s\\n" "$@" > arguments.txt\nexit 1\n')
+    (folder / "e2mc").chmod(0o755)
+    target = "results/demo/checkpoints/vicreg-30.safetensors"
+    assert snakemake(folder, target).returncode != 0
+    arguments = (folder / "arguments.txt").read_text().splitlines()
+    assert arguments[arguments.index("--source") + 1] == name
+    assert not (folder / "INJECTED").exists()

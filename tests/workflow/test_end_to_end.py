@@ -12,9 +12,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 
 from tests.small_experiment import checkout, shown, small_experiment
 
@@ -62,7 +65,7 @@ def test_every_stage_leaves_its_results(undisturbed: Path) -> None:
     results = undisturbed / "results/demo"
     tables = {file.name for file in (results / "tables").iterdir()}
     assert {"table1.csv", "table1.tex", "table2.csv", "table_d1.tex", "reproduction.csv"} <= tables
-    assert {file.suffix for file in (results / "figures").iterdir()} == {".png", ".pdf"}
+    assert {file.suffix for file in (results / "figures").iterdir()} == {".png", ".pdf", ".json"}
     assert "results/demo/tables" in screen(undisturbed), "the last lines say where the results are"
     assert (results / "evaluate/swav-30/e2mc/trial0/voc07/predictions.csv").exists()
     assert not list(results.rglob("*.part")), "no temporary file is left behind"
@@ -94,16 +97,89 @@ def test_a_failing_rule_names_its_log_and_keeps_what_is_finished(
 ) -> None:
     folder = Path(shutil.copytree(undisturbed, tmp_path / "checkout", symlinks=True))
     before = shown(folder)
-    model = next(folder.glob("results/demo/pretrain/*/e2mc/trial0/model.safetensors"))
-    model.write_bytes(model.read_bytes()[:1000])
+    (folder / "results/demo/data/imagenet/1percent.txt").write_text("no such image.png\n")
+    next(folder.glob("results/demo/evaluate/*/e2mc/trial0/linear-1/metrics.json")).unlink()
     (folder / "screen.txt").write_text("")
     assert start(folder).wait() != 0
     failed = re.findall(r"log: (\S+-e2mc-trial0\S*\.log) \(check log", screen(folder))
     assert failed, screen(folder)
     log = (folder / failed[0]).read_text()
-    assert "model.safetensors" in log
+    assert "1percent.txt" in log
     assert "Traceback" not in log
     assert shown(folder) == before
+
+
+def test_what_was_damaged_is_made_again_with_all_that_depends_on_it(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(undisturbed, tmp_path / "checkout", symlinks=True))
+    before = shown(folder)
+    run = folder / "results/demo/evaluate/swav-30/e2mc/trial0"
+    for file in (
+        folder / "results/demo/tables/table1.csv",
+        folder / "results/demo/figures/figure2.pdf",
+        run / "voc07/predictions.csv",
+        run / "linear-10/metrics.json",
+        run / "knn/distances.npy",
+    ):
+        times, content = file.stat(), bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+        os.utime(file, (times.st_atime, times.st_mtime))
+    assert verified(folder) == 1
+    assert start(folder).wait() == 0, screen(folder)
+    assert shown(folder) == before
+    assert verified(folder) == 0
+
+
+def test_a_changed_configuration_is_seen_without_snakemakes_memory(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(undisturbed, tmp_path / "checkout", symlinks=True))
+    shutil.rmtree(folder / ".snakemake")
+    file = folder / "config/demo.yaml"
+    changed = yaml.safe_load(file.read_text())
+    changed["evaluation"]["voc07"]["costs"] = [0.1, 1.0, 2.0]
+    file.write_text(yaml.safe_dump(changed, sort_keys=False))
+    table = ("table", "table2", "--csv", "table2.csv", "--tex", "table2.tex")
+    refused = subprocess.run(
+        [sys.executable, "-m", "e2mc", *table], cwd=folder, capture_output=True, text=True
+    )
+    assert refused.returncode == 1
+    assert "voc07/metrics.json was made with protocol.costs [0.1, 1.0], now" in refused.stderr
+    assert start(folder).wait() == 0, screen(folder)
+    assert screen(folder).count("voc07/metrics.json was made with") == 2
+    assert verified(folder) == 0
+
+
+def verified(folder: Path) -> int:
+    command = [sys.executable, "-m", "e2mc", "verify", "results/demo"]
+    return subprocess.run(command, cwd=folder, capture_output=True).returncode
+
+
+KILLS = 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_at_random_moments_the_results_are_the_same_bytes(
+    undisturbed: Path, tmp_path: Path, experiment: dict[str, object], seed: int
+) -> None:
+    """Each start is killed after a random number of seconds, if it lasts so long."""
+    moments = np.random.default_rng(seed).uniform(2, 40, KILLS)
+    folder = checkout(tmp_path, experiment)
+    for moment in moments:
+        process = start(folder)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(moment)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        unlocked = [sys.executable, "-m", "snakemake", "--unlock"]
+        subprocess.run(unlocked, cwd=folder, check=True, capture_output=True)
+    assert start(folder).wait() == 0, screen(folder)
+    assert shown(folder) == shown(undisturbed)
+    assert verified(folder) == 0
 
 
 def test_a_second_head_is_refused_while_the_first_is_at_work(

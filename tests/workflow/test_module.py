@@ -44,7 +44,7 @@ def snakemake(folder: Path, *arguments: str) -> str:
 def test_a_rule_of_ones_own_asks_for_a_table(folder: Path) -> None:
     output = snakemake(folder, "-n", "poster")
     assert re.search(r"^table +1$", output, re.MULTILINE)
-    assert re.search(r"^pretrain +18$", output, re.MULTILINE)
+    assert re.search(r"^pretrain +14$", output, re.MULTILINE)
     assert re.search(r"^poster +1$", output, re.MULTILINE)
 
 
@@ -52,3 +52,13 @@ def test_the_head_starts_as_in_the_clone(folder: Path) -> None:
     snakemake(folder, "results/demo/data/prepared.json")
     written = yaml.safe_load((folder / "results/demo/experiment.yaml").read_text())
     assert written["name"] == "demo"
+
+
+def test_the_workflow_catalog_finds_the_same_workflow() -> None:
+    """It asks for workflow/Snakefile, Snakemake itself for the one in the root."""
+    tables = [
+        snakemake(ROOT, "-n", *file, "table1").split("Job stats:")[1].split("Reasons:")[0]
+        for file in ([], ["--snakefile", "workflow/Snakefile"])
+    ]
+    assert re.search(r"^pretrain +14$", tables[0], re.MULTILINE)
+    assert tables[0] == tables[1]

@@ -1,27 +1,21 @@
 """Snakemake's report: one file with every result, nothing fetched."""
 
-import base64
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
-from html import unescape
 from pathlib import Path
 
 import pytest
 import yaml
 
 from e2mc.plan import layout, needs
+from tests.reporting.browser import BROWSER, browse
 from tests.reporting.parsed import Parsed
 from tests.reporting.synthetic_results import experiment, write_everything
 
 ROOT = Path(__file__).parents[2]
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-PIXEL = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +25,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = experiment(trials=2)
     results = folder / layout.results(settings.name)
     write_everything(results, settings)
-    for name in needs.figures(settings):
-        for suffix in needs.FIGURE_FORMATS:
-            file = results / layout.FIGURE.format(figure=name, format=suffix)
-            file.parent.mkdir(exist_ok=True)
-            file.write_bytes(PIXEL)
     for name in ("workflow", "envs"):
         shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "Snakefile", folder)
     (folder / "own.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
     return folder
 
@@ -70,13 +60,7 @@ def test_the_report_is_one_file_with_every_result(report: Path) -> None:
     assert all(result["caption"] for result in results.values())
 
 
-FRAME = """<!doctype html><title>waiting</title>
-<style>body { margin: 0 }</style>
-<iframe src="report.html" style="border: 0; width: %dpx; height: %dpx"></iframe>
-<script>onmessage = event => { document.title = event.data }</script>"""
-"""A window of that size: a browser's own window has a least width, beyond that of a phone."""
-
-PROBE = """<script>setTimeout(() => {
+PROBE = """setTimeout(() => {
   const path = "results/synthetic/report/table1.html";
   app.setView({content: "html", contentPath: results[path].data_uri, resultPath: path});
   setTimeout(() => {
@@ -89,7 +73,7 @@ PROBE = """<script>setTimeout(() => {
       fetched: performance.getEntriesByType("resource").map(entry => entry.name),
     }), "*");
   }, 1000);
-}, 500);</script>"""
+}, 500);"""
 
 
 @pytest.mark.slow
@@ -98,22 +82,7 @@ PROBE = """<script>setTimeout(() => {
 def test_a_browser_shows_it_without_a_network(
     report: Path, tmp_path: Path, width: int, height: int
 ) -> None:
-    head, _, tail = report.read_text().rpartition("</body>")
-    (tmp_path / "report.html").write_text(f"{head}{PROBE}</body>{tail}")
-    window = tmp_path / "window.html"
-    window.write_text(FRAME % (width, height))
-    options = ["--headless", "--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND"]
-    options += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000"]
-    browsed = subprocess.run(
-        [str(BROWSER), *options, "--window-size=1300,1000", "--dump-dom", window.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "HOME": str(tmp_path)},
-    )
-    title = re.search(r"<title>(\{.*?\})</title>", browsed.stdout)
-    assert title, browsed.stderr
-    seen = json.loads(unescape(title[1]))
+    seen = browse(report.read_text(), PROBE, tmp_path, width, height)
     assert [name for name in seen["fetched"] if not name.startswith("data:")] == []
     assert "Tables" in seen["menu"]
     assert seen["page"] <= seen["width"] == width, "nothing sticks out at the side"

@@ -16,9 +16,9 @@ rule scratch:
     message:
         "Pre-training {wildcards.base} from scratch"
     shell:
-        "e2mc scratch --config {params.config} --base {wildcards.base} --output {output.checkpoint}"
-        " --history {output.history} --metrics {output.metrics} --state {params.state}"
-        " > {log} 2>&1"
+        "e2mc scratch --config {params.config:q} --base {wildcards.base:q} --output {output.checkpoint:q}"
+        " --history {output.history:q} --metrics {output.metrics:q} --state {params.state:q}"
+        " > {log:q} 2>&1"
 
 
 rule fetch:
@@ -33,7 +33,7 @@ rule fetch:
     message:
         "Downloading {wildcards.name}"
     shell:
-        "e2mc fetch {wildcards.name} --folder {params.folder} > {log} 2>&1"
+        "e2mc fetch {wildcards.name:q} --folder {params.folder:q} > {log:q} 2>&1"
 
 
 rule import_checkpoint:
@@ -41,6 +41,7 @@ rule import_checkpoint:
         source=official_checkpoint,
     output:
         checkpoint=path(layout.CHECKPOINT),
+        record=path(layout.CHECKPOINT_RECORD),
     log:
         log_of("import_checkpoint", "{base}"),
     conda:
@@ -51,5 +52,5 @@ rule import_checkpoint:
     message:
         "Importing the official checkpoint of {wildcards.base}"
     shell:
-        "e2mc import-checkpoint --config {params.config} --base {wildcards.base}"
-        " --source {input.source} --output {output.checkpoint} > {log} 2>&1"
+        "e2mc import-checkpoint --config {params.config:q} --base {wildcards.base:q}"
+        " --source {input.source:q} --output {output.checkpoint:q} > {log:q} 2>&1"

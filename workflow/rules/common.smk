@@ -1,3 +1,4 @@
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -7,25 +8,35 @@ from snakemake.logging import logger
 
 from e2mc.plan import head
 from e2mc.config import parse_experiment, stages
-from e2mc.config.protocols import PROTOCOLS, SEMISUP, transfer_datasets
+from e2mc.config.protocols import PROTOCOLS, SNAPSHOTS, transfer_datasets
 from e2mc.errors import E2MCError
 from e2mc.files import digest
 from e2mc.plan import layout, needs
-from e2mc.plan.jobs import EXTRACTIONS, jobs
+from e2mc.plan.jobs import EXTRACTIONS, FEATURES_AT_ONCE, jobs
+from e2mc.reporting.names import FIGURES
 
 # `e2mc` is installed beside this snakemake; that of an activated conda environment goes first.
-shell.prefix(f"PATH=$PATH:{Path(sys.executable).parent}; ")
+shell.prefix(f"PATH=$PATH:{shlex.quote(str(Path(sys.executable).parent))}; ")
 
 try:
-    experiment = parse_experiment(config, "the configuration")
+    experiment = parse_experiment(config, "the configuration", workflow.configfiles)
+    head.recheck(experiment, workflow, logger.warning)
 except E2MCError as error:
-    raise WorkflowError(str(error)) from None
+    # a WorkflowError would name this file and line, not the configuration's
+    sys.exit(str(error))
 
 RESULTS = str(layout.results(experiment.name))
 CONFIG = f"{RESULTS}/{layout.EXPERIMENT}"
 
 say = partial(logger.info, extra=head.PLAN)
 logger.addFilter(head.estimate_filter(experiment, workflow, say))
+
+
+# A bound on the cached features that lie on disk: each extraction and each protocol that reads
+# features takes a slot, and protocols go first, so an extraction begins only while each set that
+# is still needed has a job at work. `--resources features=8` sets another number of slots.
+if "features" not in workflow.global_resources:
+    workflow.register_resource("features", FEATURES_AT_ONCE)
 
 
 wildcard_constraints:
@@ -69,13 +80,29 @@ def model_of(wildcards):
     return path(layout.CHECKPOINT if wildcards.criterion == "base" else layout.MODEL)
 
 
-def index_of(dataset, split):
-    return path(layout.indices(dataset)[split == "test"])
+def trajectories():
+    """The models of Figure 4, as wildcards; without the figure there is none."""
+    figure = experiment.figures.figure4
+    return {
+        "base": "|".join(figure.bases) if figure else "none",
+        "criterion": "continued|e2mc",
+        "trial": "|".join(map(str, range(figure.trials))) if figure else "none",
+    }
+
+
+def cached(dataset, split):
+    return path(layout.cached(dataset)[split == "test"])
+
+
+def temporary(features):
+    """Folders that are deleted when everything that reads them is done."""
+    folder = directory(features)
+    return folder if experiment.evaluation.keep_features else temp(folder)
 
 
 def result_files(protocol, pattern):
     """One per result of the protocol; the folder tree is a wildcard."""
-    folders = protocol.folders(experiment.evaluation, "{dataset}")
+    folders = protocol.folders(experiment, "{dataset}")
     return [path(pattern.replace("{protocol}", folder)) for folder in folders]
 
 
@@ -89,9 +116,10 @@ def results_of(protocol):
 
 def folder_of(protocol):
     """The folder of its one result, or that of all of them."""
-    several = protocol.variants(experiment.evaluation)
     return path(
-        layout.EVALUATION if several else f"{layout.EVALUATION}/{protocol.stage}"
+        layout.EVALUATION
+        if protocol.variants
+        else f"{layout.EVALUATION}/{protocol.stage}"
     )
 
 
@@ -107,8 +135,23 @@ def figure_inputs(wildcards):
     return [path(file) for file in needs.figure_files(experiment, wildcards.figure)]
 
 
+def figure_caption(wildcards):
+    text = FIGURES[wildcards.figure]
+    return f"{text.title}: {text.caption}"
+
+
 def page_inputs(wildcards):
     return [path(file) for file in needs.page_files(experiment, wildcards.page)]
+
+
+def front_page_inputs(wildcards):
+    return [path(file) for file in needs.front_page_files(experiment)]
+
+
+def results_of_jobs(wildcards):
+    """What would be made again if it were missing: all but features."""
+    found = [job.outputs for job in jobs(experiment) if job.stage not in EXTRACTIONS]
+    return [path(file) for files in found for file in files]
 
 
 def summary_inputs(wildcards):

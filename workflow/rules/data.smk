@@ -11,4 +11,4 @@ rule prepare:
     message:
         "Writing the data sets"
     shell:
-        "e2mc prepare --config {params.config} --output {output.ready} > {log} 2>&1"
+        "e2mc prepare --config {params.config:q} --output {output.ready:q} > {log:q} 2>&1"

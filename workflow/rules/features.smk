@@ -3,13 +3,16 @@ rule extract_imagenet:
         model=model_of,
         data=prepared_data,
     output:
-        train=index_of("imagenet", "train"),
-        test=index_of("imagenet", "test"),
+        train=temporary(cached("imagenet", "train")),
+        test=temporary(cached("imagenet", "test")),
         embeddings=path(layout.EMBEDDINGS),
+        record=path(layout.EMBEDDINGS_RECORD),
     log:
         log_of("extract_imagenet", layout.JOB),
     conda:
         "../../envs/e2mc.yaml"
+    resources:
+        features=1,
     params:
         config=CONFIG,
         settings=extract_parameters("imagenet"),
@@ -17,9 +20,9 @@ rule extract_imagenet:
     message:
         "ImageNet features: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"
     shell:
-        "e2mc extract --config {params.config} --base {wildcards.base} --trial {wildcards.trial}"
-        " --model {input.model} --dataset imagenet --output {params.folder}"
-        " --embeddings {output.embeddings} > {log} 2>&1"
+        "e2mc extract --config {params.config:q} --base {wildcards.base:q} --trial {wildcards.trial}"
+        " --model {input.model:q} --dataset imagenet --output {params.folder:q}"
+        " --embeddings {output.embeddings:q} > {log:q} 2>&1"
 
 
 # Without any such data set nobody asks for the rule, but it is there.
@@ -31,15 +34,17 @@ rule extract_transfer:
         model=model_of,
         data=prepared_data,
     output:
-        indices=[
-            path(index)
+        [
+            temporary(cached(name, split))
             for name in TRANSFER or ["none"]
-            for index in layout.indices(name)
+            for split in ("train", "test")
         ],
     log:
         log_of("extract_transfer", layout.JOB),
     conda:
         "../../envs/e2mc.yaml"
+    resources:
+        features=1,
     params:
         config=CONFIG,
         settings=extract_parameters(*TRANSFER),
@@ -48,5 +53,5 @@ rule extract_transfer:
     message:
         "Transfer features: {wildcards.base}, {wildcards.criterion}, trial {wildcards.trial}"
     shell:
-        "e2mc extract --config {params.config} --base {wildcards.base} --trial {wildcards.trial}"
-        " --model {input.model} --dataset {params.datasets} --output {params.folder} > {log} 2>&1"
+        "e2mc extract --config {params.config:q} --base {wildcards.base:q} --trial {wildcards.trial}"
+        " --model {input.model:q} --dataset {params.datasets:q} --output {params.folder:q} > {log:q} 2>&1"

@@ -54,8 +54,8 @@ def protocol_parameters(stage):
     return parameters
 
 
-def semisup_parameters(wildcards):
-    return stages.semisup_settings(
+def snapshot_parameters(wildcards):
+    return stages.snapshot_settings(
         experiment, wildcards.base, int(wildcards.trial)
     ).model_dump_json()
 

@@ -19,11 +19,12 @@ rule table:
     params:
         config=CONFIG,
         settings=table_parameters,
+        two_columns=experiment.tables.two_columns,
     message:
         "Writing {wildcards.table}"
     shell:
-        "e2mc table --config {params.config} {wildcards.table}"
-        " --csv {output.csv} --tex {output.tex} > {log} 2>&1"
+        "e2mc table --config {params.config:q} {wildcards.table:q}"
+        " --csv {output.csv:q} --tex {output.tex:q} > {log:q} 2>&1"
 
 
 rule figure:
@@ -44,11 +45,12 @@ rule figure:
     params:
         config=CONFIG,
         settings=figure_parameters,
+        caption=figure_caption,
     message:
         "Drawing {wildcards.figure}"
     shell:
-        "e2mc figure --config {params.config} {wildcards.figure}"
-        " --output {output} > {log} 2>&1"
+        "e2mc figure --config {params.config:q} {wildcards.figure:q}"
+        " --output {output:q} > {log:q} 2>&1"
 
 
 for name in TABLES:
@@ -88,7 +90,25 @@ rule summary:
     message:
         "Summing up"
     shell:
-        "e2mc summary --config {params.config} --output {output.text} > {log} 2>&1"
+        "e2mc summary --config {params.config:q} --output {output.text:q} > {log:q} 2>&1"
+
+
+rule index:
+    input:
+        front_page_inputs,
+    output:
+        page=path(layout.FRONT_PAGE),
+    log:
+        log_of("index", "index"),
+    conda:
+        "../../envs/e2mc.yaml"
+    params:
+        config=CONFIG,
+        settings=digest(experiment.model_dump(mode="json")),
+    message:
+        "Putting everything on one page"
+    shell:
+        "e2mc index --config {params.config} --output {output.page} > {log} 2>&1"
 
 
 rule page:
@@ -111,7 +131,7 @@ rule page:
     message:
         "Page of the report: {wildcards.page}"
     shell:
-        "e2mc page --config {params.config} {wildcards.page} --output {output.page} > {log} 2>&1"
+        "e2mc page --config {params.config:q} {wildcards.page:q} --output {output.page:q} > {log:q} 2>&1"
 
 
 rule report:

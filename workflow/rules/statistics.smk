@@ -17,4 +17,4 @@ rule significance:
     message:
         "Testing every comparison"
     shell:
-        "e2mc significance --config {params.config} > {log} 2>&1"
+        "e2mc significance --config {params.config:q} > {log:q} 2>&1"

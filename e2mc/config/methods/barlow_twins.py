@@ -7,6 +7,7 @@ from pydantic import Field
 from e2mc.config.criteria import Criterion
 from e2mc.config.fits import FewPercent, FineTune, LinearFit, Percent
 from e2mc.config.methods.recipe import Optimizer, Recipe, Training, Views
+from e2mc.config.ranges import Width
 
 
 class BarlowTwins(Recipe):
@@ -32,7 +33,7 @@ class BarlowTwins(Recipe):
 
     method: Literal["barlow_twins"] = "barlow_twins"
     """Its name."""
-    projector: tuple[int, int, int] = (8192, 8192, 8192)
+    projector: tuple[Width, Width, Width] = (8192, 8192, 8192)
     """Widths of the three projector layers (official `--projector 8192-8192-8192`)."""
     redundancy: float = Field(0.0051, ge=0)
     """Weight of the redundancy reduction term, lambda (official default)."""

@@ -6,6 +6,7 @@ from e2mc.config.criteria import Criterion
 from e2mc.config.fits import FewPercent, FineTune, LinearFit, Percent
 from e2mc.config.methods.recipe import Optimizer, Recipe, Training, Views
 from e2mc.config.methods.vicreg import VICReg
+from e2mc.config.ranges import Width
 
 
 class Direct(Recipe):
@@ -21,7 +22,7 @@ class Direct(Recipe):
     hours: ClassVar[float] = VICReg.hours
     weight_bytes: ClassVar[int] = VICReg.weight_bytes
 
-    projector: tuple[int, int, int] = (8192, 8192, 8192)
+    projector: tuple[Width, Width, Width] = (8192, 8192, 8192)
     """Widths of the three projector layers, as VICReg's."""
     views: Views = Views()
     """Views of the images."""

@@ -1,11 +1,12 @@
 """What the recipes of all methods share: trunk, views, optimizer, schedule, and the facts."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from e2mc.config.criteria import Criterion
 from e2mc.config.fits import FewPercent, FineTune, LinearFit, Percent
+from e2mc.config.ranges import Count, Deviations, PositiveRange, Probability, ShareRange, Some
 from e2mc.config.strict import Strict
 
 
@@ -14,9 +15,9 @@ class Backbone(Strict):
 
     block: Literal["basic", "bottleneck"] = "bottleneck"
     """Residual block: two 3x3 convolutions, or 1x1, 3x3, 1x1."""
-    layers: tuple[int, int, int, int] = (3, 4, 6, 3)
+    layers: tuple[Count, Count, Count, Count] = (3, 4, 6, 3)
     """Blocks in each of the four stages."""
-    width: int = Field(64, ge=1)
+    width: int = Field(64, ge=1, le=10_000)
     """Channels of the stem; stage i has width * 2^i (times 4 after a bottleneck)."""
     stem: Literal["imagenet", "cifar"] = "imagenet"
     """7x7 convolution with stride 2 and max-pooling, or a single 3x3 convolution."""
@@ -27,16 +28,20 @@ class Backbone(Strict):
         return self.width * 8 * (4 if self.block == "bottleneck" else 1)
 
 
+Jitter = Annotated[float, Field(ge=0)]
+HueJitter = Annotated[float, Field(ge=0, le=0.5)]
+
+
 class Views(Strict):
     """Random views of one image, in the order the official code applies them."""
 
-    scale: tuple[float, float] = (0.08, 1.0)
+    scale: ShareRange = (0.08, 1.0)
     """Area of the full crops as a share of the image."""
-    small_scale: tuple[float, float] = (0.05, 0.14)
+    small_scale: ShareRange = (0.05, 0.14)
     """Area of the small crops (SwAV's multi-crop)."""
-    full_views: int = Field(2, ge=2)
+    full_views: int = Field(2, ge=2, le=100)
     """Number of full-resolution crops."""
-    small_views: int = Field(0, ge=0)
+    small_views: int = Field(0, ge=0, le=100)
     """Number of small crops."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """Resampling of the crops."""
@@ -44,24 +49,27 @@ class Views(Strict):
     """Where the horizontal flip (probability `flip_probability`) stands in the order."""
     flip_probability: float = Field(0.5, ge=0, le=1)
     """Probability of the flip; 0 for images whose mirror image is another class."""
-    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)
+    jitter: tuple[Jitter, Jitter, Jitter, HueJitter] = (0.4, 0.4, 0.4, 0.1)
     """Strength of the brightness, contrast, saturation and hue jitter."""
     jitter_probability: float = Field(0.8, ge=0, le=1)
     """Probability of the colour jitter."""
     gray_probability: float = Field(0.2, ge=0, le=1)
     """Probability of dropping all colour."""
-    blur_probability: tuple[float, ...] = (0.5,)
+    blur_probability: Annotated[tuple[Probability, ...], Some] = (0.5,)
     """Probability of a Gaussian blur, per full view (one value serves all)."""
     small_blur_probability: float = Field(0.5, ge=0, le=1)
     """Probability of a Gaussian blur of a small view."""
-    blur_radius: tuple[float, float] = (0.1, 2.0)
+    blur_radius: PositiveRange = (0.1, 2.0)
     """Range of the blur's standard deviation in pixels."""
-    solarize_probability: tuple[float, ...] = (0.0,)
+    solarize_probability: Annotated[tuple[Probability, ...], Some] = (0.0,)
     """Probability of solarisation, per full view (one value serves all)."""
-    normalization_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    normalization_std: Deviations = (0.229, 0.224, 0.225)
     """Standard deviations of the input normalisation; SwAV's official code uses 0.228 for red."""
-    pipeline: Literal["pillow", "tensor"] = "pillow"
-    """`pillow`: image by image as the official code; `tensor`: whole batches on the device."""
+    pipeline: Literal["pillow", "fast", "device", "tensor"] = "pillow"
+    """Who makes the views, of the same random decisions. `pillow`: image by image as the official
+    code; `fast`: the same with torch and OpenCV (`pip install "e2mc[fast]"`); `device`: workers
+    cut the crops, the device does the rest; `tensor`: all on the device, for images of one small
+    size. What each costs and how far it is from `pillow`: docs/views.md."""
 
 
 class Optimizer(Strict):
@@ -81,16 +89,27 @@ class Optimizer(Strict):
 class Training(Strict):
     """How long, how fast and on what batches a model trains."""
 
-    epochs: int = Field(10, ge=1)
+    epochs: int = Field(10, ge=1, le=1_000_000)
     """Passes over the training images (paper, section 5: ten)."""
-    batch_size: int = Field(512, ge=2)
+    batch_size: int = Field(512, ge=2, le=10_000_000)
     """Images per step over all processes (paper, section 5: 512 = 2 GPUs x 256)."""
     learning_rate: float = Field(gt=0)
     """The effective learning rate: what the optimizer sees, after any scaling by batch size."""
     predictor_learning_rate: float | None = Field(None, gt=0)
     """SimSiam's predictor may learn at a rate of its own; null: the same."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """`constant` (e2mc's scripts, continued training) or a cosine to zero."""
+    """`constant` (e2mc's scripts, continued training) or a cosine to `final_learning_rate`."""
+    final_learning_rate: float = Field(0.0, ge=0)
+    """Where the cosine ends (official scripts from scratch: VICReg a thousandth of the rate, SwAV
+    0.0006, SimSiam 0)."""
+    schedule_step: Literal["step", "epoch"] = "step"
+    """Whether the cosine moves with every step (VICReg, SwAV) or once per epoch (SimSiam)."""
+    freeze_prototypes_steps: int = Field(0, ge=0)
+    """First steps in which SwAV's prototypes are not updated, against collapse (official: 313 from
+    scratch, 5,005 in the 400-epoch script; the official continuation passes 2,503)."""
+    queue_start_epoch: int = Field(0, ge=0)
+    """Epoch, from 0, in which SwAV's queue begins to fill (official scripts: 15 from scratch, 7 in
+    the continuation)."""
     warmup_epochs: int = Field(0, ge=0)
     """Linear warm-up from zero before the schedule."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"

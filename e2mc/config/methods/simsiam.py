@@ -2,11 +2,10 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
-
 from e2mc.config.criteria import E2MC, Criterion
 from e2mc.config.fits import FewPercent, FineTune, LinearFit, Percent
 from e2mc.config.methods.recipe import Optimizer, Recipe, Training, Views
+from e2mc.config.ranges import Width
 
 
 class SimSiam(Recipe):
@@ -32,9 +31,9 @@ class SimSiam(Recipe):
     method: Literal["simsiam"] = "simsiam"
     """Its name."""
 
-    projector: int = Field(2048, ge=1)
+    projector: Width = 2048
     """Width of the three projector layers."""
-    predictor: int = Field(512, ge=1)
+    predictor: Width = 512
     """Hidden width of the predictor."""
     views: Views = Views(scale=(0.2, 1.0), flip="last")
     """Two views of one pipeline (official `main_simsiam.py`)."""

@@ -7,6 +7,7 @@ from pydantic import Field
 from e2mc.config.criteria import E2MC, MMCR, Criterion, Uniformity, VCReg
 from e2mc.config.fits import FewPercent, FineTune, LinearFit, Percent
 from e2mc.config.methods.recipe import Optimizer, Recipe, Training, Views
+from e2mc.config.ranges import Width
 
 
 class SwAV(Recipe):
@@ -43,9 +44,9 @@ class SwAV(Recipe):
     method: Literal["swav"] = "swav"
     """Its name."""
 
-    projector: tuple[int, int] = (2048, 128)
+    projector: tuple[Width, Width] = (2048, 128)
     """Hidden and output width of the projection head."""
-    prototypes: int = Field(3000, ge=2)
+    prototypes: int = Field(3000, ge=2, le=1_000_000)
     """Number of prototypes."""
     temperature: float = Field(0.1, gt=0)
     """Temperature of the softmax over prototypes."""

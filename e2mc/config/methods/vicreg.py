@@ -2,9 +2,12 @@
 
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from e2mc.config.criteria import E2MC, Criterion
 from e2mc.config.fits import FewPercent, FineTune, LinearFit, Percent
 from e2mc.config.methods.recipe import Optimizer, Recipe, Training, Views
+from e2mc.config.ranges import Width
 
 
 class VICReg(Recipe):
@@ -33,13 +36,13 @@ class VICReg(Recipe):
     method: Literal["vicreg"] = "vicreg"
     """Its name."""
 
-    projector: tuple[int, int, int] = (8192, 8192, 8192)
+    projector: tuple[Width, Width, Width] = (8192, 8192, 8192)
     """Widths of the three projector layers (official `--mlp 8192-8192-8192`)."""
-    invariance: float = 25.0
+    invariance: float = Field(25.0, ge=0)
     """Weight of the invariance term (official default)."""
-    variance: float = 25.0
+    variance: float = Field(25.0, ge=0)
     """Weight of the variance hinge (official default)."""
-    covariance: float = 1.0
+    covariance: float = Field(1.0, ge=0)
     """Weight of the covariance term (official default)."""
     views: Views = Views(
         interpolation="bicubic",
