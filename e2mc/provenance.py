@@ -1,4 +1,4 @@
-"""Which code, settings, inputs and machine made a result, and what it cost.
+"""When, and by which code, settings, inputs and machine, a result was made, and what it cost.
 
 Every record of a cost counts from the beginning of its job; a job that writes several records, one
 after another, costs what its most expensive record says.
@@ -22,7 +22,7 @@ _IMPORTED = time.monotonic()
 
 
 def provenance(settings: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[str, Any]:
-    """Which code, configuration, inputs and machine made a result.
+    """Which code, configuration, inputs and machine made a result, on which day (UTC).
 
     Args:
         settings: effective settings of the stage, as plain data; stored whole and as a hash.
@@ -30,6 +30,7 @@ def provenance(settings: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[
             entry, its settings and inputs are recorded as well, for it may be deleted.
     """
     return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "code": _code_version(),
         "settings": dict(settings),
         "settings_hash": digest(dict(settings)),

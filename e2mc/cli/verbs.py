@@ -222,6 +222,13 @@ def verify(arguments: Arguments) -> None:
     sys.exit(run(arguments.results))
 
 
+def ledger(arguments: Arguments) -> None:
+    """Add complete runs to the ledger of results."""
+    from e2mc.reporting.ledger import record
+
+    record(arguments.results, arguments.output)
+
+
 def doctor(arguments: Arguments) -> None:
     """Check everything that would otherwise fail after hours."""
     from e2mc.doctor import run

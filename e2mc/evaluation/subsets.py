@@ -81,6 +81,7 @@ def subsets(
         provenance=provenance(
             settings.model_dump(mode="json"), {"train": train_index, "test": test_index}
         ),
+        draws=[100 * float(top1) for top1 in (predictions == test.labels).mean(axis=1)],
         points=points,
     )
 
