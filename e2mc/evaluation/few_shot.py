@@ -1,12 +1,11 @@
 """Few-shot transfer: linear probes and nearest neighbours from few images per class."""
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from e2mc.config.evaluation import FewShot
+from e2mc.config.evaluation import Classifier, FewLabels, FewShot
 from e2mc.config.settings import ProtocolSettings
 from e2mc.errors import E2MCError
 from e2mc.evaluation.feature_files import Features, open_pair
@@ -77,25 +76,25 @@ def labelled(train: Features, shots: int, seed: int, draw: int) -> NDArray[np.in
         if len(of_class) < shots:
             raise E2MCError(
                 f"{train.index}: class {name} has {len(of_class)} training images; ask for fewer "
-                "under evaluation.few_shot.shots"
+                "in `shots`"
             )
         rows.append(of_class[:shots])
     return np.concatenate(rows)
 
 
 def classify(
-    classifier: Literal["linear", "knn"],
+    classifier: Classifier,
     x: NDArray[np.float16],
     y: NDArray[np.int64],
     test_x: NDArray[np.float16],
     shots: int,
-    options: FewShot,
+    options: FewLabels,
 ) -> NDArray[np.int64]:
     """Predicted classes of the test samples, (m,), from labelled features (n, dim).
 
-    `linear` is logistic regression with an L2 penalty on features of unit length, as in the
-    code of Tian et al. 2020 (*Rethinking few-shot image classification*); `knn` the
-    cosine-weighted vote of the `shots` nearest.
+    `linear` is logistic regression with an L2 penalty on features of unit length, as in the code
+    of Tian et al. 2020 (*Rethinking few-shot image classification*); `knn` the cosine-weighted
+    vote of the `shots` nearest.
     """
     if classifier == "knn":
         from e2mc.evaluation.neighbours import knn_top1
