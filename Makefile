@@ -5,16 +5,20 @@ EXPERIMENT ?= demo
 # A seventh of a small training's time is glibc handing memory back to the kernel and taking it again.
 export MALLOC_MMAP_MAX_ := 0
 export MALLOC_TRIM_THRESHOLD_ := 4294967296
+# Jobs start as copies of one process that has imported PyTorch once (e2mc/warm.py).
+export E2MC_WARM ?= 1
 # The two hundred processes of a demo start in a third less time from compiled modules.
 unexport PYTHONDONTWRITEBYTECODE
+# One line of progress, or all that Snakemake says: `make demo VERBOSE=1`.
+shown := $(if $(VERBOSE),--quiet host reason,--logger progress --quiet host)
 bin := .venv/bin
 installed := .venv/installed
 
-.PHONY: demo report test test-slow test-cluster test-cluster-slow lint format reference clean
+.PHONY: demo report test test-slow test-cluster test-cluster-slow lint format reference docs clean
 
 demo: $(installed)
 	@[ -z "$$(ls .snakemake/locks 2>/dev/null)" ] || $(bin)/snakemake --unlock >/dev/null 2>&1
-	@$(bin)/snakemake all --cores $(CORES) --rerun-incomplete --show-failed-logs --quiet host reason
+	@$(bin)/snakemake all --cores $(CORES) --rerun-incomplete --show-failed-logs $(shown)
 
 report: $(installed)
 	@$(bin)/snakemake report --configfile config/$(EXPERIMENT).yaml --cores $(CORES) \
@@ -52,6 +56,10 @@ format: $(installed)
 
 reference: $(installed)
 	$(bin)/python -m e2mc.config.reference
+
+docs: $(installed)
+	$(bin)/pdoc --docformat google --no-show-source --output-directory build/docs e2mc
+	@echo "build/docs/index.html: API pages from the docstrings"
 
 clean:
 	rm -rf results .snakemake

@@ -38,6 +38,7 @@ def configuration(source: Path, quick: bool) -> dict[str, object]:
     data["imagenet"] = {"root": "images", "lists": {1: "1.txt", 10: "10.txt"}}
     vicreg["projector"] = [512, 512, 512]
     vicreg["scratch"] |= {"epochs": 2 if quick else 30, "batch_size": 256, "warmup_epochs": 1}
+    vicreg["scratch"]["learning_rate"] = 0.3
     content["backbone"] |= {"layers": [1, 1, 1, 1], "width": 16}
     content |= {"name": "views", "bases": {"base": {"method": "vicreg", "epochs": 30}}}
     # only views that are fewer than epochs are cached
@@ -84,6 +85,7 @@ def main() -> None:
     content = configuration(arguments.source.absolute(), arguments.quick)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
+        Path("config").symlink_to(ROOT / "config")  # e2mc reads its registry there
         Path("views.yaml").write_text(yaml.safe_dump(content))
         train, test = extract()
         images = ImageSet(Path("images"), train.names, train.labels, train.classes)

@@ -124,17 +124,6 @@ def process_seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - int(ticks) / os.sysconf("SC_CLK_TCK")
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person says them, in two units at most."""
-    if round(seconds) < 60:
-        return f"{round(seconds)} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
-
-
 def _gpus(processes: int) -> int:
     """GPUs held: those that Slurm gave to the step, used or not, else those in use.
 

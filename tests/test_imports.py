@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 ORDER = (
     ("errors", "gpus", "vision", "criteria", "statistics"),
-    ("config", "files"),
+    ("config", "files", "warm"),
     ("lock", "models"),
     ("download", "provenance", "methods"),
     ("data", "plan"),

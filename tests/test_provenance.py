@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from e2mc.files import digest
-from e2mc.provenance import cost, duration, provenance
+from e2mc.provenance import cost, provenance
 
 SLURM = ("SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_NODES", "SLURM_GPUS_ON_NODE", "SLURM_JOB_ID")
 
@@ -81,17 +81,6 @@ def test_seconds_count_from_the_start_of_the_process() -> None:
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 0 <= float(done.stdout) <= time.monotonic() - began + 0.1
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        *((0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min"), (3569, "59 min"), (3570, "1 h 0 min")),
-        *((12_345, "3 h 26 min"), (86_400, "1 d 0 h"), (200_000, "2 d 7 h")),
-    ],
-)
-def test_duration(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_provenance_says_which_code_settings_inputs_and_machine(tmp_path: Path) -> None:

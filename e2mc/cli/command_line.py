@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 
+from e2mc import warm
 from e2mc.cli import library, verbs
 from e2mc.cli.verbs import Run
 from e2mc.config.protocols import DATASETS, LINEAR, PROTOCOLS, SNAPSHOTS
@@ -113,6 +114,7 @@ def _reporting(verb: Add) -> None:
     paging = verb("page", verbs.page, "config", "output")
     paging.add_argument("name", help="a table, reproduction, significance, trials, overview")
     verb("summary", verbs.summary, "config", "output")
+    verb("checklist", verbs.checklist, "config")
     verb("index", verbs.index, "config", "output")
 
 
@@ -127,6 +129,8 @@ def _looks(verb: Add) -> None:
     keeping.add_argument("--output", type=Path, default=Path("docs/results.md"), help="the ledger")
     examining = verb("doctor", verbs.doctor, "config")
     examining.add_argument("--all-images", action="store_true", help="decode every image")
+    serving = verb("serve", _serve)
+    serving.add_argument("listener", type=int, help="number of an open, listening socket")
 
 
 def _option(
@@ -168,6 +172,14 @@ _OPTIONS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 }
 
 _ALIASES = {"voc07": ["svm"]}
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    """Wait, all imported, for commands to copy this process for; see `e2mc.warm`."""
+    asked = warm.serve(arguments.listener)
+    if asked is not None:
+        main(asked)
+        warm.leave()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

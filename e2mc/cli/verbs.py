@@ -200,6 +200,14 @@ def _seal(written: Sequence[Path]) -> None:
     write_record(record, {}, [path for path in written if path.parent == record.parent])
 
 
+def checklist(arguments: Arguments) -> None:
+    """Answer a reproducibility checklist, as Markdown, from an experiment and its results."""
+    from e2mc.reporting.checklist import checklist as answer
+
+    experiment = _experiment(arguments)
+    print(answer(experiment, results(experiment.name)))
+
+
 def status(arguments: Arguments) -> None:
     """Say what every job of an experiment is doing, from files alone."""
     from e2mc.status.report import report

@@ -19,8 +19,8 @@ from e2mc.download.pins import read_pins
 from e2mc.download.registry import REGISTRY, PublicFile, find_checkpoint, label_list_hashes
 from e2mc.download.remote import BrokenOffError, RefusedError, as_url, open_remote
 from e2mc.errors import E2MCError
-from e2mc.plan.estimate import readable
 from e2mc.plan.layout import FETCHED
+from e2mc.plan.quantities import readable
 
 Counts = dict[str, tuple[int, int]]
 Check = Callable[[], list[DataFinding]]

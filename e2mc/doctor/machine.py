@@ -13,8 +13,9 @@ from e2mc.cluster.slurm import COMMANDS, SlurmQueue
 from e2mc.config.experiment import Experiment
 from e2mc.doctor.findings import Finding, Level
 from e2mc.errors import E2MCError
-from e2mc.plan.estimate import estimate, readable
+from e2mc.plan.estimate import estimate
 from e2mc.plan.layout import results
+from e2mc.plan.quantities import readable
 
 
 def results_folder(

@@ -16,7 +16,7 @@ _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 _SHOWN = 400
 
 
-class _TransferError(Exception):
+class TransferError(Exception):
     """Carries what a server said; what is not text is left out, as it may control a terminal."""
 
     def __init__(self, reason: str) -> None:
@@ -24,11 +24,11 @@ class _TransferError(Exception):
         super().__init__(shown[:_SHOWN])
 
 
-class RefusedError(_TransferError):
+class RefusedError(TransferError):
     """This source will not give the file, however often it is asked."""
 
 
-class BrokenOffError(_TransferError):
+class BrokenOffError(TransferError):
     """The transfer broke off and may succeed if tried again."""
 
 

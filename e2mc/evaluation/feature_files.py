@@ -140,8 +140,9 @@ def open_features(index: Path | str, *, verify: bool = False) -> Features:
     index = Path(index)
     if not index.exists():
         raise E2MCError(
-            f"{index} does not exist. Features are deleted when all that reads them is done, unless "
-            "evaluation.keep_features is true: extract them again; what is evaluated already stays"
+            f"{index} does not exist. Features are deleted when all that reads them is done, "
+            "unless evaluation.keep_features is true: extract them again; what is evaluated "
+            "already stays"
         )
     content = read_json(index)
     try:

@@ -92,9 +92,9 @@ def classify(
 ) -> NDArray[np.int64]:
     """Predicted classes of the test samples, (m,), from labelled features (n, dim).
 
-    `linear` is logistic regression with an L2 penalty on features of unit length, as in the
-    code of Tian et al. 2020 (*Rethinking few-shot image classification*); `knn` the cosine-weighted vote of the
-    `shots` nearest.
+    `linear` is logistic regression with an L2 penalty on features of unit length, as in the code
+    of Tian et al. 2020 (*Rethinking few-shot image classification*); `knn` the cosine-weighted
+    vote of the `shots` nearest.
     """
     if classifier == "knn":
         from e2mc.evaluation.neighbours import knn_top1

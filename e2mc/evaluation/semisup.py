@@ -52,7 +52,9 @@ def semisup(settings: FineTuneSettings, model: Path, output: Path, state: Path) 
                 run = build(settings, percent, model, len(train.classes), here.place)
                 states = States(state / str(percent), here)
                 states.resume(run)
-                done = _show(progress, settings, shares, percent, run) if progress else None
+                done = None
+                if progress is not None:
+                    done = _show(progress, settings, shares, percent, run, len(test))
                 fine_tune(run, settings, fit, train, test, states, done)
                 if progress is not None:
                     folder = output / f"semisup-{percent}"
@@ -91,6 +93,7 @@ def _show(
     shares: dict[int, ImageSet],
     percent: int,
     run: Run,
+    tested: int,
 ) -> Callable[[Tensor], None]:
     """What is to be called after each step of one share; those before it are done."""
     before = list(shares)[: list(shares).index(percent)]
@@ -101,8 +104,18 @@ def _show(
         progress.update(steps + run.step, epochs + len(run.history), loss)
 
     batch_size = settings.fits[percent].batch_size
-    progress.start_at(steps + run.step, epochs + len(run.history), batch_size)
+    own = _steps(settings, shares, percent)
+    work = {share: _work(settings, shares, share, tested) for share in list(shares)[len(before) :]}
+    left = own * sum(work.values()) / work[percent] - run.step
+    progress.start_at(steps + run.step, epochs + len(run.history), batch_size, left)
     return done
+
+
+def _work(
+    settings: FineTuneSettings, shares: dict[int, ImageSet], percent: int, tested: int
+) -> float:
+    """Images of all epochs of a share; a test image, forward alone, is a third of one."""
+    return settings.fits[percent].epochs * (len(shares[percent]) + tested / 3)
 
 
 def _labelled(settings: FineTuneSettings, percent: int) -> ImageSet:

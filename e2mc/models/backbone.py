@@ -41,9 +41,9 @@ class Trunk(nn.Module):
 class ResNet(Trunk, torchvision.models.ResNet):  # type: ignore[misc, name-defined]
     """Torchvision's ResNet: its blocks, state-dict names, arithmetic and initialisation.
 
-    At the default shape this is `torchvision.models.resnet50` without `fc`. The official VICReg
-    and SwAV trunks pad the image by one pixel and conv1 by two, which equals conv1's padding of
-    three here. torchvision's constructor fixes the stem at 64 channels, so this one is our own.
+    At the default shape this is `torchvision.models.resnet50` without its last layer. The official
+    VICReg and SwAV trunks pad the image by one pixel and conv1 by two, which equals conv1's padding
+    of three here. torchvision's constructor fixes the stem at 64 channels, so this one is our own.
 
     Args:
         shape: block, layers, width and stem.

@@ -18,6 +18,7 @@ from e2mc.config.protocols import (
 from e2mc.config.settings import KIND_VALUES, Crops
 from e2mc.config.stages import snapshot_settings
 from e2mc.plan.jobs import EVALUATIONS, EXTRACTIONS, FEATURES_AT_ONCE, Job, jobs
+from e2mc.plan.quantities import readable
 
 Images = dict[str, tuple[int, int]]
 """Data set -> its training and its test images."""
@@ -118,15 +119,6 @@ def estimate(
         else 0,
         keeps_features=keeps,
     )
-
-
-def readable(size: float) -> str:
-    """Bytes in the largest decimal unit that leaves a number above one."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if size >= 10 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def _hours(experiment: Experiment, job: Job) -> float:

@@ -11,11 +11,15 @@ from typing import Any
 
 import yaml
 
+from e2mc import warm
 from e2mc.config import Experiment
 from e2mc.errors import E2MCError
 from e2mc.files import write_text
 from e2mc.lock import locked
 from e2mc.plan import layout, needs, recorded
+
+PLAN = {"plan": True}
+"""Marks the log record of the estimate, which every way of showing the log shows."""
 
 
 def start(experiment: Experiment) -> None:
@@ -44,6 +48,8 @@ def start(experiment: Experiment) -> None:
         os.close(inherited)
         raise E2MCError(f"another snakemake is at work: {error}") from None
     atexit.register(held.close)
+    if os.environ.get(warm.WANTED):
+        atexit.register(warm.start().end)
     effective = experiment.model_dump(mode="json")
     write_text(results / layout.EXPERIMENT, yaml.safe_dump(effective, sort_keys=False))
 
@@ -107,11 +113,11 @@ def recheck(experiment: Experiment, workflow: Any, say: Callable[[str], None]) -
 def estimate_filter(
     experiment: Experiment, workflow: Any, say: Callable[[str], None]
 ) -> Callable[[Any], bool]:
-    """A log filter that lets all pass and says an estimate beside Snakemake's table of jobs.
+    """A log filter that says an estimate before Snakemake's table of jobs.
 
     Only a log record tells whether Snakemake is about to run jobs, or to show which ones it would
     run: the Snakefile is also read by every job, for `--lint`, `--dag`, `--report` and the like.
-    The estimate comes before the first table of jobs, in a dry run before the last.
+    A dry run of hundreds of jobs lists them only with `--verbose`.
 
     Args:
         experiment: the experiment.
@@ -120,27 +126,40 @@ def estimate_filter(
     """
     from snakemake_interface_logger_plugins.common import LogEvent
 
-    tables = count(1)
+    tables = count()
     results = layout.results(experiment.name)
 
     def passes(record: Any) -> bool:
-        if getattr(record, "event", None) != LogEvent.RUN_INFO:
-            return True
-        if next(tables) == (2 if workflow.dryrun else 1):
-            from e2mc.plan.estimate import estimate
+        event = getattr(record, "event", None)
+        brief = workflow.dryrun and not workflow.output_settings.verbose
+        if event != LogEvent.RUN_INFO:
+            return not (brief and event == LogEvent.JOB_INFO)
+        if next(tables):
+            return not brief
+        from e2mc.plan.estimate import estimate
 
-            todo = list(workflow.dag.needrun_jobs(exclude_finished=False))
-            logs = {log.removeprefix(f"{results}/") for job in todo for log in job.log}
-            say(f"{len(todo)} jobs: {estimate(experiment, only=logs)}.")
+        todo = list(workflow.dag.needrun_jobs(exclude_finished=False))
+        logs = {log.removeprefix(f"{results}/") for job in todo for log in job.log}
+        say(f"{len(todo)} jobs: {estimate(experiment, only=logs)}.")
         return True
 
     return passes
 
 
 def summary(experiment: Experiment) -> str:
-    """What was found, for the screen; nothing if only a part has been made."""
-    file = layout.results(experiment.name) / layout.SUMMARY
-    return file.read_text(encoding="utf-8") if file.exists() else ""
+    """What was found and what to do next, for the screen; nothing if only a part has been made."""
+    results = layout.results(experiment.name)
+    file = results / layout.SUMMARY
+    if not file.exists():
+        return ""
+    found = file.read_text(encoding="utf-8").rstrip("\n")
+    page = results / "index.html"
+    look = f"open {page} in a browser" if page.exists() else f"look into {results}/tables"
+    return (
+        f"\n{found}\n\nNext: {look}; change a key of the configuration (config/README.md) and "
+        "start again:\nonly what depends on it is computed; docs/criteria.md has the criterion for "
+        "your own training loop.\n"
+    )
 
 
 def log_of_this_process() -> Path | None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from e2mc.config import Experiment
 from e2mc.files import read_json
 from e2mc.plan.jobs import STAGES, Job, jobs
-from e2mc.provenance import duration
+from e2mc.plan.quantities import duration
 
 
 class Cost(NamedTuple):

@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from e2mc.config import Experiment
-from e2mc.errors import E2MCError
 from e2mc.files import check
 from e2mc.plan import layout
 from e2mc.plan.needs import Cell
 from e2mc.reporting.drawing import WIDTH, arm_name
 from e2mc.reporting.findings import base_name
+from e2mc.reporting.results import read_curve
 
 STYLES = {"base": ("#555555", ":"), "continued": ("#0072B2", "--"), "e2mc": ("#D55E00", "-")}
 """Colour and line of each arm; in grey, the lines."""
@@ -80,17 +80,11 @@ def _curve(axes: Axes, trials: pd.DataFrame, criterion: str, marker: str | None 
 
 def _trials(results: Path, arm: Sequence[Cell]) -> pd.DataFrame:
     """Accuracy of each trial of one arm, epochs down."""
-    columns = {cell.trial: _history(results, cell) for cell in arm}
+    columns = {cell.trial: pd.Series(_history(results, cell)) for cell in arm}
     return pd.concat(columns, axis=1, join="inner")
 
 
-def _history(results: Path, cell: Cell) -> "pd.Series[float]":
+def _history(results: Path, cell: Cell) -> dict[int, float]:
     path = results / layout.CURVE.format(**cell._asdict())
     check(path)
-    try:
-        content = pd.read_csv(path, index_col="epoch")
-        return content["top1"].astype(float)
-    except FileNotFoundError as error:
-        raise E2MCError(f"{path} does not exist: run the evaluation first") from error
-    except (KeyError, ValueError) as error:
-        raise E2MCError(f"{path} has no columns epoch and top1; delete it and run again") from error
+    return read_curve(path)

@@ -10,8 +10,8 @@ from e2mc.config.protocols import EMBEDDINGS
 from e2mc.errors import E2MCError
 from e2mc.files import read_json, write_text
 from e2mc.plan import layout, needs
+from e2mc.plan.quantities import duration
 from e2mc.plan.recorded import refuse_other_settings
-from e2mc.provenance import duration
 from e2mc.reporting.costs import costs, total
 from e2mc.reporting.findings import Finding, base_name, headline
 from e2mc.reporting.results import read_scores

@@ -11,7 +11,7 @@ from e2mc.config import Experiment
 from e2mc.errors import E2MCError
 from e2mc.files import digest, read_json
 from e2mc.plan import layout, needs
-from e2mc.provenance import duration
+from e2mc.plan.quantities import duration
 from e2mc.reporting.costs import costs, total
 from e2mc.reporting.frames import read_csv
 from e2mc.reporting.html import Page, Section, number

@@ -93,7 +93,7 @@ def _trial(results: Path, evaluation: Evaluation) -> Row:
         Cell(Path(path).name, file=path) if (results / path).exists() else Cell() for path in paths
     ]
     if files[-1].file:
-        files[-1] = files[-1]._replace(curve=read_curve(results / paths[-1]).tolist())
+        files[-1] = files[-1]._replace(curve=list(read_curve(results / paths[-1]).values()))
     metrics = read_json(results / paths[0])
     scores = (nan if metrics[key] is None else metrics[key] for key in ("last", "best"))
     source = metrics.get("provenance", {})

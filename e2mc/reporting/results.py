@@ -119,15 +119,15 @@ def _read_score(path: Path, cell: Cell, metrics: Any) -> tuple[float, float, int
     return last, best, samples, ""
 
 
-def read_curve(path: Path) -> "pd.Series[float]":
-    """Test accuracy (per cent) by epoch.
+def read_curve(path: Path) -> dict[int, float]:
+    """Epoch -> test accuracy (per cent).
 
     Raises:
         E2MCError: there is no such file, or it is damaged.
     """
     try:
         content = pd.read_csv(path, index_col="epoch")
-        return content["top1"].astype(float)
+        return dict(zip(content.index.tolist(), content["top1"].astype(float), strict=True))
     except FileNotFoundError as error:
         raise E2MCError(f"{path} does not exist: run the evaluation first") from error
     except (KeyError, ValueError) as error:

@@ -12,7 +12,7 @@ from e2mc.config import Experiment, load_experiment
 from e2mc.errors import E2MCError
 from e2mc.plan import layout
 from e2mc.plan.jobs import STAGES
-from e2mc.provenance import duration
+from e2mc.plan.quantities import duration
 from e2mc.status.states import STATES, Status, head_of, statuses
 
 WIDTH = 100

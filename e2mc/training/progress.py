@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,12 +55,21 @@ class Progress:
         self.lined = time.monotonic()
         self.start_at(0, 0, 0)
 
-    def start_at(self, step: int, epoch: int, batch_size: int) -> None:
-        """Go on from here, with so many images in each step over all processes."""
+    def start_at(self, step: int, epoch: int, batch_size: int, left: float | None = None) -> None:
+        """Go on from here.
+
+        Args:
+            step: steps done.
+            epoch: epochs done.
+            batch_size: images in each step, over all processes.
+            left: steps to come, where those of later parts take another time than those of this
+                one: in steps of this one; None: all others.
+        """
         self.content |= {"step": step, "epoch": epoch}
         self.batch_size = batch_size
-        self.began = self.filed = time.monotonic()
-        self.first = self.filed_step = step
+        self.end = step + (self.content["steps"] - step if left is None else left)
+        self.filed = time.monotonic()
+        self.seen: deque[tuple[float, int]] = deque()
         if self.bar is not None:
             self.bar.update(step - self.bar.n)
         self.write("running")
@@ -79,20 +89,31 @@ class Progress:
         if self.bar is not None:
             self.bar.update(step - self.bar.n)
         now = time.monotonic()
+        if not self.seen:  # the first step also starts workers and tunes kernels
+            self.seen.append((now, step))
         if now - self.filed < FILE_SECONDS:
             return
-        rate = (step - self.filed_step) / (now - self.filed)
-        self.content["images_per_second"] = round(rate * self.batch_size, 1)
-        average = (step - self.first) / (now - self.began)
-        self.content["seconds_left"] = round((self.content["steps"] - step) / average)
-        self.filed, self.filed_step = now, step
+        self.filed = now
+        if step > self.seen[-1][1]:
+            self._measure(now, step)
         self.write("running")
         if self.bar is not None:
             if loss is not None:
                 self.bar.set_postfix(loss=f"{loss.item():.4g}")
-        elif now - self.lined >= LINE_SECONDS:
+        elif now - self.lined >= LINE_SECONDS and len(self.seen) > 1:
             self.lined = now
             print(self._line(loss), flush=True)
+
+    def _measure(self, now: float, step: int) -> None:
+        """The rate since the last time; the time left by the later half of what was seen."""
+        rate = (step - self.seen[-1][1]) / (now - self.seen[-1][0])
+        self.content["images_per_second"] = round(rate * self.batch_size, 1)
+        self.seen.append((now, step))
+        middle = (self.seen[0][0] + now) / 2
+        while len(self.seen) > 2 and self.seen[1][0] <= middle:
+            self.seen.popleft()
+        then, first = self.seen[0]
+        self.content["seconds_left"] = round((self.end - step) * (now - then) / (step - first))
 
     def _line(self, loss: Tensor | None) -> str:
         at = self.content

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from e2mc.config import load_experiment
-from e2mc.plan.estimate import estimate, readable
+from e2mc.plan.estimate import estimate
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,11 +78,3 @@ def test_small_experiments_make_no_claim_of_time() -> None:
     counted = estimate(load_experiment(ROOT / "config/demo.yaml"), {"imagenet": (1297, 500)})
     models = 3 * 3 * 3 + 7 * 3  # three arms of three bases, seven rivals on SwAV; no grid
     assert counted.bytes == models * (5 * 1297 + 500) * 256 * 2, "the demo keeps its features"
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [(0, "0.0 bytes"), (999, "999 bytes"), (1e4, "10 kB"), (3.6e12, "3.6 TB"), (1.4e9, "1.4 GB")],
-)
-def test_readable(size: float, text: str) -> None:
-    assert readable(size) == text

@@ -73,23 +73,26 @@ def test_a_head_on_another_login_node_is_seen_by_its_lock_file(experiment: Exper
     assert "another snakemake is at work: results/demo is in use by process" in refused
 
 
-@pytest.mark.parametrize(("dry", "before"), [(False, 0), (True, 1)])
-def test_the_estimate_is_said_once_beside_the_table_of_jobs(
-    experiment: Experiment, dry: bool, before: int
+@pytest.mark.parametrize(("dry", "verbose"), [(False, False), (True, False), (True, True)])
+def test_the_estimate_is_said_once_before_the_table_of_jobs(
+    experiment: Experiment, dry: bool, verbose: bool
 ) -> None:
     todo = [job for job in jobs(experiment) if job.stage in ("pretrain", "linear")]
     planned = [SimpleNamespace(log=[f"results/demo/{job.log}"]) for job in todo]
     dag = SimpleNamespace(needrun_jobs=lambda exclude_finished: iter(planned))
     said: list[str] = []
-    passes = head.estimate_filter(experiment, SimpleNamespace(dryrun=dry, dag=dag), said.append)
+    output = SimpleNamespace(verbose=verbose)
+    workflow = SimpleNamespace(dryrun=dry, dag=dag, output_settings=output)
+    passes = head.estimate_filter(experiment, workflow, said.append)
     plain = logging.makeLogRecord({"msg": "anything"})
     table = logging.makeLogRecord({"event": LogEvent.RUN_INFO})
-    for _ in range(before):
-        assert passes(table)
+    job = logging.makeLogRecord({"event": LogEvent.JOB_INFO})
+    listed = verbose or not dry
     assert passes(plain)
     assert said == []
     assert passes(table)
-    assert passes(table)
+    assert passes(job) == listed
+    assert passes(table) == listed  # a dry run ends with the same table once more
     wanted = estimate(experiment, only=[job.log for job in todo])
     assert (wanted.training_runs, wanted.evaluations) == (2, 3)
     assert said == [f"{len(todo)} jobs: {wanted}."]
@@ -100,7 +103,11 @@ def test_the_summary_is_shown_if_there_is_one(experiment: Experiment) -> None:
     file = layout.results(experiment.name) / layout.SUMMARY
     file.parent.mkdir(parents=True)
     file.write_text("E2MC is clearly above.")
-    assert head.summary(experiment) == "E2MC is clearly above."
+    assert "E2MC is clearly above.\n\nNext: look into results/demo/tables" in head.summary(
+        experiment
+    )
+    (file.parent / "index.html").touch()
+    assert "Next: open results/demo/index.html" in head.summary(experiment)
 
 
 @pytest.mark.parametrize(

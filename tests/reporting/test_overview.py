@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from e2mc.plan import layout, needs
-from e2mc.provenance import duration
+from e2mc.plan.quantities import duration
 from tests.reporting.parsed import Parsed
 from tests.reporting.synthetic_results import experiment
 

@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -42,15 +43,45 @@ def test_a_damaged_file_is_no_obstacle(tmp_path):
     assert Progress(tmp_path / "progress.json", "run", 10, 2, 1).cost()["restarts"] == 0
 
 
-def test_rate_and_time_left_are_those_of_this_start(tmp_path, monkeypatch):
-    clock = iter([100.0, 104.0, 112.0])
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass only when the test says so."""
+    now = SimpleNamespace(value=100.0)
+    monkeypatch.setattr(module.time, "monotonic", lambda: now.value)
+    return now
+
+
+def after(progress, clock, seconds, step):
+    clock.value += seconds
+    progress.update(step, 6, torch.zeros(()))
+    return progress.content["images_per_second"], progress.content["seconds_left"]
+
+
+def test_rate_and_time_left_are_those_of_this_start(tmp_path, clock):
     progress = Progress(tmp_path / "progress.json", "run", 100, 10, 1)
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
     progress.start_at(60, 6, batch_size=32)
-    progress.update(64, 6, torch.zeros(()))  # four steps in four seconds
-    assert (progress.content["images_per_second"], progress.content["seconds_left"]) == (32.0, 36)
-    progress.update(68, 6, torch.zeros(()))  # four in eight
-    assert (progress.content["images_per_second"], progress.content["seconds_left"]) == (16.0, 48)
+    assert after(progress, clock, 50, 61) == (None, None)  # the first step tells nothing
+    assert after(progress, clock, 4, 65) == (32.0, 35)  # four steps in four seconds
+    assert after(progress, clock, 8, 69) == (16.0, 62)  # the later half: four in eight
+
+
+def test_a_slow_beginning_is_forgotten(tmp_path, clock):
+    """Ten slow steps, then fast ones: soon the time left is that of the fast ones."""
+    progress = Progress(tmp_path / "progress.json", "run", 1000, 10, 1)
+    progress.start_at(0, 0, batch_size=1)
+    for step in range(1, 11):
+        after(progress, clock, 30, step)
+    for step in range(20, 1000, 10):
+        _, left = after(progress, clock, 10, step)
+        if step >= 600:
+            assert left == 1000 - step
+
+
+def test_later_parts_count_in_steps_of_this_one(tmp_path, clock):
+    progress = Progress(tmp_path / "progress.json", "run", 100, 10, 1)
+    progress.start_at(0, 0, batch_size=1, left=40)
+    after(progress, clock, 1, 1)
+    assert after(progress, clock, 9, 10) == (1.0, 30)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -21,12 +22,14 @@ try:
     experiment = parse_experiment(config, "the configuration", workflow.configfiles)
     head.recheck(experiment, workflow, logger.warning)
 except E2MCError as error:
-    sys.exit(str(error))  # a WorkflowError would name this file and line, not the configuration's
+    # a WorkflowError would name this file and line, not the configuration's
+    sys.exit(str(error))
 
 RESULTS = str(layout.results(experiment.name))
 CONFIG = f"{RESULTS}/{layout.EXPERIMENT}"
 
-logger.addFilter(head.estimate_filter(experiment, workflow, logger.info))
+say = partial(logger.info, extra=head.PLAN)
+logger.addFilter(head.estimate_filter(experiment, workflow, say))
 
 
 # A bound on the cached features that lie on disk: each extraction and each protocol that reads

@@ -38,11 +38,7 @@ for protocol in PROTOCOLS:
 
 # Every protocol that trains on the images themselves: resumable, and nothing is cached.
 for protocol in PROTOCOLS:
-    if (
-        not protocol.cached
-        and protocol != SNAPSHOTS
-        and protocol.folders(experiment)
-    ):
+    if not protocol.cached and protocol != SNAPSHOTS and protocol.folders(experiment):
 
         rule:
             name:
