@@ -44,6 +44,11 @@ def losses(folder: Path) -> list[str]:
     return [line.rsplit(",", 2)[0] for line in lines]  # not the two that measure time
 
 
+def first_step(folder: Path) -> dict[str, float]:
+    found: dict[str, float] = json.loads((folder / "metrics.json").read_text())["first_step"]
+    return found
+
+
 def newest_step(folder: Path) -> int:
     marks = [mark.stem.removeprefix("step-") for mark in folder.glob("state/step-*.sha256")]
     return max(map(int, marks), default=0)
@@ -79,6 +84,7 @@ def test_killed_many_times(images, tmp_path, save_every_step, method, criterion)
     assert kills >= 2
     assert_same(tmp_path / "undisturbed" / RESULTS[0], tmp_path / "killed" / RESULTS[0])
     assert losses(tmp_path / "undisturbed") == losses(tmp_path / "killed")
+    assert first_step(tmp_path / "undisturbed") == first_step(tmp_path / "killed")
 
 
 def test_two_processes_killed(images, tmp_path, save_every_step):
