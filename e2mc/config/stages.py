@@ -163,7 +163,13 @@ def _training(
         tensorboard=experiment.tensorboard,
         workers=experiment.data.workers,
         seed=seed_of(experiment, trial),
+        **_on_gpu(experiment),
     )
+
+
+def _on_gpu(experiment: Experiment) -> dict[str, Any]:
+    """The fields of `OnGPU`."""
+    return {"tf32": experiment.tf32, "deterministic": experiment.deterministic}
 
 
 def seed_of(experiment: Experiment, trial: int) -> int:
@@ -201,6 +207,7 @@ def _frozen(experiment: Experiment, base: str, trial: int) -> dict[str, Any]:
         "batch_size": evaluation.batch_size,
         "workers": experiment.data.workers,
         "seed": seed_of(experiment, trial),
+        **_on_gpu(experiment),
     }
 
 
@@ -268,6 +275,7 @@ def semisup_settings(experiment: Experiment, base: str, trial: int) -> FineTuneS
         batch_size=evaluation.batch_size,
         workers=experiment.data.workers,
         seed=seed_of(experiment, trial),
+        **_on_gpu(experiment),
     )
 
 
@@ -289,6 +297,7 @@ def snapshot_settings(experiment: Experiment, base: str, trial: int) -> Snapshot
         precision=evaluation.linear.precision,
         workers=experiment.data.workers,
         seed=seed_of(experiment, trial),
+        **_on_gpu(experiment),
     )
 
 
