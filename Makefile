@@ -29,7 +29,7 @@ report: $(installed)
 	@echo "results/$(EXPERIMENT)/report.html is complete in itself: open it in a browser."
 
 test: $(installed)
-	$(bin)/python -m pytest -m "not slow and not cluster"
+	$(bin)/python -m pytest -m "not slow and not cluster" -n 2 --dist loadfile
 
 test-slow: $(installed)
 	$(bin)/python -m pytest -m "slow and not cluster"

@@ -98,7 +98,16 @@ def load(
     for item in loader:
         if isinstance(item, E2MCError):
             raise item
-        yield MadeViews([view.to(device, non_blocking=True) for view in item.views], item.corrupt)
+        yield MadeViews([on_device(view, device) for view in item.views], item.corrupt)
+
+
+def on_device(numbers: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """A copy of the host's numbers on the device, for which the host does not wait.
+
+    Without `non_blocking` it would wait for all that the device still has to do. Memory that is not
+    pinned may change as soon as this returns: CUDA has it in a buffer of its own by then.
+    """
+    return numbers.to(device, dtype, non_blocking=True)
 
 
 class _Worker(multiprocessing.Process):

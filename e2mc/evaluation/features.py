@@ -24,6 +24,7 @@ from e2mc.models.backbone import Trunk
 from e2mc.models.store import load_state, load_strict
 from e2mc.plan import layout
 from e2mc.provenance import cost, provenance
+from e2mc.training.arithmetic import set_arithmetic
 from e2mc.training.distributed import Place, find_place
 
 SHARD_BYTES = 2**28
@@ -95,6 +96,7 @@ def extract(
     if embeddings is not None and IMAGENET.name not in settings.datasets:
         raise E2MCError("embeddings are those of ImageNet's test images: extract imagenet as well")
     place, checksum = find_place(), sha256(model)
+    set_arithmetic(settings)
     trunk = frozen_trunk(settings, model, place.device)
     jobs = [
         _job(settings, dataset, split, checksum)

@@ -151,6 +151,7 @@ class SwAV(Method):
     queue: Tensor | None
     frozen = False
     queueing = True
+    queue_is_full = False
 
     def __init__(self, recipe: recipes.SwAV, backbone: Backbone) -> None:
         super().__init__(recipe, backbone)
@@ -206,7 +207,11 @@ class SwAV(Method):
     @torch.no_grad()
     def _queue_scores(self) -> list[Tensor] | None:
         """This rank's share of the queue times the prototypes; None until the queue is full."""
-        if self.queue is None or not self.queue[:, -1].any():
+        if self.queue is None:
+            return None
+        # a full queue stays full: a GPU is asked, and waited for, until then only
+        self.queue_is_full = self.queue_is_full or bool(self.queue[:, -1].any())
+        if not self.queue_is_full:
             return None
         rank, ranks = (dist.get_rank(), dist.get_world_size()) if _distributed() else (0, 1)
         with torch.autocast(self.queue.device.type, enabled=False):

@@ -247,7 +247,7 @@ def test_a_changed_key_reruns_exactly_what_depends_on_it(
 
 def test_only_the_base_of_a_changed_method_is_retrained(done: Path) -> None:
     edit(done, "methods", "swav", "continued", "epochs", value=3)
-    output = snakemake(done, "-n", "all").stdout
+    output = snakemake(done, "-n", "--verbose", "all").stdout
     retrained = re.findall(r"Continuing (\S+): (\S+),", output)
     assert {base for base, _ in retrained} == {"swav-30"}
 
