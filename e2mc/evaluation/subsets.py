@@ -58,26 +58,30 @@ def subsets(
     _refuse_impossible(options, train)
     train_x, test_x = train.whole(), test.whole()
     draws = [list(_subsets(options, train.classes, settings.seed, n)) for n in range(options.draws)]
+    counts = sorted(options.shots)
+    chosen = {
+        shots: [labelled(train, shots, settings.seed, draw) for draw in range(options.draws)]
+        for shots in counts
+    }
     points: list[dict[str, Any]] = []
     predictions: NDArray[np.int64] = np.empty(0, np.int64)
-    for shots in sorted(options.shots):
-        chosen = [labelled(train, shots, settings.seed, draw) for draw in range(options.draws)]
-        for alike in zip(*draws, strict=True):
+    for alike in zip(*draws, strict=True):
+        truth = [subset.labels[test.labels] for subset in alike]
+        for shots in counts:
             found = [
                 _classified(options, subset, shots, (train_x[rows], train.labels[rows]), test_x)
-                for subset, rows in zip(alike, chosen, strict=True)
+                for subset, rows in zip(alike, chosen[shots], strict=True)
             ]
-            truth = [subset.labels[test.labels] for subset in alike]
             points.append(_point(alike[0], shots, found, truth))
-            if alike[0].kind == "random" and alike[0].classes == len(train.classes):
-                predictions = np.stack(found)
+        if alike[0].kind == "random" and alike[0].classes == len(train.classes):
+            predictions = np.stack(found)
     write_classification(
         output,
         names=test.names,
         labels=test.labels,
         predictions=predictions,
         classes=len(train.classes),
-        train_samples=len(chosen[0]),
+        train_samples=len(chosen[counts[-1]][0]),
         provenance=provenance(
             settings.model_dump(mode="json"), {"train": train_index, "test": test_index}
         ),
