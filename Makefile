@@ -18,7 +18,8 @@ installed := .venv/installed
 
 demo: $(installed)
 	@[ -z "$$(ls .snakemake/locks 2>/dev/null)" ] || $(bin)/snakemake --unlock >/dev/null 2>&1
-	@$(bin)/snakemake all --cores $(CORES) --rerun-incomplete --show-failed-logs $(shown)
+	@$(bin)/snakemake all --cores $(CORES) --scheduler greedy --rerun-incomplete \
+	  --show-failed-logs $(shown)
 
 report: $(installed)
 	@$(bin)/snakemake report --configfile config/$(EXPERIMENT).yaml --cores $(CORES) \

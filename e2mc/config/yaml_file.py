@@ -12,7 +12,7 @@ from e2mc.errors import E2MCError
 Key = tuple[str, ...]
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML 1.1 without its numbers to the base 60: `1:30` is no 90."""
 
 

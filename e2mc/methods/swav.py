@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from e2mc.config import methods as recipes
 from e2mc.config.methods import Backbone, Training
-from e2mc.criteria import gather_rows
+from e2mc.criteria.gather import gather_rows, rows_per_rank
 from e2mc.errors import E2MCError
 from e2mc.methods.layout import Layout
 from e2mc.methods.method import Method, Step, at_least_float32, global_mean
@@ -221,5 +221,6 @@ class SwAV(Method):
 @torch.no_grad()
 def _enqueue(queue: Tensor, views: list[Tensor]) -> None:
     """Prepend all ranks' rows of the assigned views, drop the oldest."""
+    sizes = rows_per_rank(views[0])
     for held, newest in zip(queue, views, strict=False):
-        held.copy_(torch.cat([gather_rows(newest).to(held), held])[: len(held)])
+        held.copy_(torch.cat([gather_rows(newest, sizes).to(held), held])[: len(held)])

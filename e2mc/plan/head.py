@@ -110,6 +110,21 @@ def recheck(experiment: Experiment, workflow: Any, say: Callable[[str], None]) -
             os.close(alone)
 
 
+def calm(scheduling: Any) -> None:
+    """Take Snakemake's default limit of 100 jobs a second away; one that a user sets stays.
+
+    Under a limit, Snakemake 9's scheduler goes through all waiting jobs again a second after it has
+    done so, and once more for every job that has ended: hundreds of times a second late in a run, a
+    tenth of the demo's processor time, and a core of a login node.
+
+    Args:
+        scheduling: Snakemake's settings of its scheduler; None where it schedules nothing.
+    """
+    limit = getattr(scheduling, "max_jobs_per_timespan", None)
+    if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
+        scheduling.max_jobs_per_timespan = None
+
+
 def estimate_filter(
     experiment: Experiment, workflow: Any, say: Callable[[str], None]
 ) -> Callable[[Any], bool]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+from snakemake.cli import get_argument_parser
+from snakemake.settings.types import MaxJobsPerTimespan, SchedulingSettings
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from e2mc.config import Experiment, parse_experiment
@@ -122,3 +124,24 @@ def test_a_process_knows_the_log_it_writes(tmp_path: Path, file: str, seen: bool
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, text=True)
     assert done.stderr == (str(log) if seen else "None")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("100/1s", None), ("1/1s", (1, 1)), ("100/1m", (100, 60)), (None, None)]
+)
+def test_only_snakemakes_default_limit_goes(
+    given: str | None, kept: tuple[int, int] | None
+) -> None:
+    limit = None if given is None else MaxJobsPerTimespan.parse_choice(given)
+    scheduling = SchedulingSettings(max_jobs_per_timespan=limit)
+    head.calm(scheduling)
+    left = scheduling.max_jobs_per_timespan
+    assert (left and (left.max_jobs, left.timespan)) == kept
+    head.calm(None)
+
+
+def test_that_is_what_snakemake_limits_to_by_itself() -> None:
+    default = get_argument_parser().get_default("max_jobs_per_timespan")
+    scheduling = SchedulingSettings(max_jobs_per_timespan=MaxJobsPerTimespan.parse_choice(default))
+    head.calm(scheduling)
+    assert scheduling.max_jobs_per_timespan is None

@@ -28,6 +28,7 @@ except E2MCError as error:
 RESULTS = str(layout.results(experiment.name))
 CONFIG = f"{RESULTS}/{layout.EXPERIMENT}"
 
+head.calm(workflow.scheduling_settings)
 say = partial(logger.info, extra=head.PLAN)
 logger.addFilter(head.estimate_filter(experiment, workflow, say))
 
