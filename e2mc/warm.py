@@ -105,7 +105,7 @@ def run_there(arguments: Sequence[str]) -> int | None:
         "arguments": list(arguments),
         "folder": str(Path.cwd()),
         "environment": dict(os.environ),
-        "prefix": sys.prefix,
+        "prefix": os.path.realpath(sys.prefix),
         "umask": umask,
         "ignored": ignored,
     }
@@ -209,7 +209,8 @@ def _answer(
     except (OSError, ValueError):
         connection.close()
         return None
-    if request["prefix"] != sys.prefix or _seen(request["environment"]) != _seen(environment):
+    same = request["prefix"] == os.path.realpath(sys.prefix)
+    if not same or _seen(request["environment"]) != _seen(environment):
         pid = -1
     else:
         pid = os.fork()

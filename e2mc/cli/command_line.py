@@ -129,6 +129,8 @@ def _looks(verb: Add) -> None:
     keeping.add_argument("--output", type=Path, default=Path("docs/results.md"), help="the ledger")
     examining = verb("doctor", verbs.doctor, "config")
     examining.add_argument("--all-images", action="store_true", help="decode every image")
+    measuring = "measure this machine for two minutes: images/s and hours of every stage"
+    examining.add_argument("--benchmark", action="store_true", help=measuring)
     serving = verb("serve", _serve)
     serving.add_argument("listener", type=int, help="number of an open, listening socket")
 

@@ -233,7 +233,8 @@ def doctor(arguments: Arguments) -> None:
     """Check everything that would otherwise fail after hours."""
     from e2mc.doctor import run
 
-    sys.exit(run(_experiment(arguments), all_images=arguments.all_images))
+    measure = resolve_name("e2mc.evaluation.speed:measure") if arguments.benchmark else None
+    sys.exit(run(_experiment(arguments), arguments.all_images, measure))
 
 
 def _experiment(arguments: Arguments) -> Experiment:

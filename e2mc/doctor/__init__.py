@@ -3,16 +3,30 @@
 from e2mc.config.experiment import Experiment
 from e2mc.doctor import inputs, machine, memory
 from e2mc.doctor.findings import Finding, report
+from e2mc.doctor.hours import Measure, benchmark
 from e2mc.plan.estimate import estimate
 
 __all__ = ["Finding", "examine", "report", "run"]
 
 
-def run(experiment: Experiment, all_images: bool = False) -> int:
-    """Examine, print, and return the exit status: 1 if there is an error."""
+def run(experiment: Experiment, all_images: bool = False, measure: Measure | None = None) -> int:
+    """Examine, print, and return the exit status: 1 if there is an error.
+
+    Args:
+        experiment: what is to be run.
+        all_images: decode every image instead of a few of each data set and split.
+        measure: with what the machine is measured; None: it is not.
+
+    Raises:
+        E2MCError: it cannot be measured, since data are missing.
+    """
     print(f"{experiment.name}: {estimate(experiment)}.\n")
     findings = examine(experiment, all_images=all_images)
-    print(report(findings))
+    print(report(findings), flush=True)
+    if measure is not None:
+        print()
+        for line in benchmark(experiment, measure):
+            print(line, flush=True)
     return int(any(finding.level == "error" for finding in findings))
 
 

@@ -92,9 +92,10 @@ def build(settings: FineTuneSettings, percent: int, model: Path, classes: int, p
     return Run(identity, network, optimizer, sums, [place.world_size])
 
 
-def _views(
+def views_of(
     settings: FineTuneSettings, fit: FineTune, train: ImageSet, place: Place
 ) -> TrainingViews:
+    """Random crops with a flip, as SwAV's `eval_semisup.py` has them."""
     crop_and_flip = settings.views.model_copy(
         update={
             "scale": (0.08, 1.0),
@@ -133,7 +134,7 @@ def fine_tune(
 ) -> None:
     """All remaining steps; ``done`` is called with the loss after each."""
     place = states.here.place
-    data, network = _views(settings, fit, train, place), parallel(run.network, place)
+    data, network = views_of(settings, fit, train, place), parallel(run.network, place)
     for (images,), labels, _ in remaining(run, data, fit.epochs):
         rates = _set_rates(run.optimizer, fit, run.step // data.steps)
         network.train()

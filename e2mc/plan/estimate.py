@@ -1,42 +1,20 @@
 """What an experiment will take: training runs, GPU-hours and bytes, before anything is run."""
 
 from collections.abc import Collection
-from pathlib import Path
+from itertools import groupby
 from typing import NamedTuple
 
 from e2mc.config.experiment import Experiment
-from e2mc.config.fits import FineTune, LinearFit
-from e2mc.config.protocols import (
-    DATASETS,
-    IMAGENET,
-    INAT18,
-    SNAPSHOTS,
-    cached_shares,
-    dataset_of,
-    online_shares,
-)
-from e2mc.config.settings import KIND_VALUES, Crops
-from e2mc.config.stages import snapshot_settings
-from e2mc.plan.jobs import EVALUATIONS, EXTRACTIONS, FEATURES_AT_ONCE, Job, jobs
-from e2mc.plan.quantities import readable
+from e2mc.config.protocols import DATASETS, dataset_of
+from e2mc.config.settings import KIND_VALUES
+from e2mc.files import read_json
+from e2mc.plan import layout
+from e2mc.plan.jobs import EVALUATIONS, EXTRACTIONS, FEATURES_AT_ONCE, TRAININGS, Job, jobs
+from e2mc.plan.quantities import duration, readable
+from e2mc.plan.speeds import PAPER, planned
+from e2mc.plan.work import FLOAT16, Images, add, passes, splits, work
 
-Images = dict[str, tuple[int, int]]
-"""Data set -> its training and its test images."""
-
-_GPUS = 2
-_EPOCHS = 10
-"""What the hours in `Recipe.hours` are for."""
-
-_FLOAT16 = 2
-
-_FORWARD = {"float32": 1261, "float16": 3382, "bfloat16": 3382}
-_TRAINING = 367
-"""Images per second of a ResNet-50 at 224 pixels on one V100 at batch size 256 (NVIDIA
-DeepLearningExamples, ResNet50 v1.5 for PyTorch: inference, and training in float32). Not measured
-here; `benchmarks/resnet50.py` says what a GPU of yours does."""
-_READING = 1e9
-"""Bytes per second that a probe on cached views gets from a disk and the memory before it: a guess;
-one epoch of ImageNet takes the probe itself a second on a GPU."""
+_GROUPS = (TRAININGS, (*EXTRACTIONS, *EVALUATIONS))
 
 
 class Estimate(NamedTuple):
@@ -47,9 +25,13 @@ class Estimate(NamedTuple):
     evaluations: int
     """Probes, fine-tunings and SVMs; all results of one job are one."""
     gpu_hours: float | None
-    """Of the trainings, on the paper's GPUs; None: the paper says nothing of this size."""
+    """Of the trainings; None: unknown."""
     evaluation_hours: float | None
-    """GPU-hours of extractions and evaluations on a V100; None: no such rate is known."""
+    """Of extractions and evaluations; None: unknown."""
+    stage_hours: dict[str, float]
+    """Stage -> its share of both."""
+    machine: str | None
+    """The GPU, or core, that these hours are for, see `e2mc.plan.speeds.Speeds`."""
     feature_bytes: int | None
     """Most cached features on disk at any time; None: the number of images is unknown."""
     model_feature_bytes: int | None
@@ -64,16 +46,28 @@ class Estimate(NamedTuple):
         """The most that is on disk at any time; None: the number of images is unknown."""
         return None if self.feature_bytes is None else self.feature_bytes + self.weight_bytes
 
+    @property
+    def hours(self) -> str:
+        """Half a sentence; empty: nothing is known."""
+        training, evaluation = self.gpu_hours or 0, self.evaluation_hours or 0
+        if self.machine == PAPER:
+            texts = (
+                f"{training:,.0f} GPU-hours of training at the paper's speed" if training else "",
+                f"{evaluation:,.0f} of evaluation on a V100" if evaluation else "",
+            )
+            return " and ".join(filter(None, texts))
+        texts = (
+            f"{duration(3600 * training)} of training" if training else "",
+            f"{duration(3600 * evaluation)} of evaluation" if evaluation else "",
+        )
+        text = " and ".join(filter(None, texts))
+        return f"{text} on one {self.machine}" if text else ""
+
     def __str__(self) -> str:
         """One sentence."""
         text = f"{self.training_runs} training runs and {self.evaluations} evaluations"
-        hours = []
-        if self.gpu_hours:
-            hours.append(f"{self.gpu_hours:,.0f} GPU-hours of training at the paper's speed")
-        if self.evaluation_hours:
-            hours.append(f"{self.evaluation_hours:,.0f} of evaluation on a V100")
-        if hours:
-            text += f", about {' and '.join(hours)}"
+        if self.hours:
+            text += f", about {self.hours}"
         if self.bytes:
             text += f", at most {readable(self.bytes)} on disk"
         if self.feature_bytes:
@@ -88,30 +82,34 @@ class Estimate(NamedTuple):
 def estimate(
     experiment: Experiment, images: Images | None = None, only: Collection[str] | None = None
 ) -> Estimate:
-    """Estimate from the configuration alone; no file is read.
+    """Estimate from the configuration, and from speeds that have been measured here.
 
     Args:
         experiment: what is to be run.
-        images: of each data set; None: the originals at full scale, else unknown.
+        images: of each data set; None: the originals at full scale, else those that were counted
+            when this machine was measured, else unknown.
         only: logs of the jobs that are still to be done (`Job.log`); None: all, from nothing.
+
+    Raises:
+        E2MCError: the file of measured speeds is damaged.
     """
     todo = [job for job in jobs(experiment) if only is None or job.log in only]
-    trained = [job for job in todo if job.stage in ("pretrain", "trajectory")]
-    scratch = [job for job in todo if job.stage == "scratch"]
-    if images is None and experiment.comparable:
-        originals = {name: dataset.original for name, dataset in DATASETS.items()}
-        images = {name: (one.train, one.test) for name, one in originals.items() if one}
-    hours = sum(_hours(experiment, job) for job in trained)
+    trained = [job for job in todo if job.stage in TRAININGS]
     weighty = [job for job in todo if job.stage in ("import_checkpoint", "pretrain", "trajectory")]
+    images = images or _images(experiment)
     sets = None if images is None else _feature_sets(experiment, todo, images)
     keeps = experiment.evaluation.keep_features
+    stages, machine = _stage_hours(experiment, todo, images)
+    hours = [sum(stages[stage] for stage in group if stage in stages) for group in _GROUPS]
+    # the paper says nothing of training from scratch
+    silent = machine is None or (machine == PAPER and "scratch" in stages)
     return Estimate(
-        training_runs=len(trained) + len(scratch),
+        training_runs=len(trained),
         evaluations=sum(job.stage in EVALUATIONS for job in todo),
-        gpu_hours=hours * _GPUS if experiment.comparable and not scratch else None,
-        evaluation_hours=sum(_seconds(experiment, job, images) for job in todo) / 3600
-        if experiment.comparable and images is not None
-        else None,
+        gpu_hours=None if silent else hours[0],
+        evaluation_hours=None if machine is None else hours[1],
+        stage_hours=stages,
+        machine=machine,
         feature_bytes=None if sets is None else _at_once(sets, keeps),
         model_feature_bytes=None if sets is None else _of_one_model(sets),
         weight_bytes=sum(experiment.recipe(job.base).weight_bytes for job in weighty)
@@ -121,23 +119,46 @@ def estimate(
     )
 
 
-def _hours(experiment: Experiment, job: Job) -> float:
-    epochs = experiment.training(job.base, scratch=False).epochs
-    figure = experiment.figures.figure4
-    if job.stage == "trajectory" and figure is not None:
-        epochs = max(epochs, figure.epochs)
-    return experiment.recipe(job.base).hours * epochs / _EPOCHS
+def _images(experiment: Experiment) -> Images | None:
+    """As published, or as counted here."""
+    if experiment.comparable:
+        originals = {name: dataset.original for name, dataset in DATASETS.items()}
+        return {name: (one.train, one.test) for name, one in originals.items() if one}
+    counted = layout.results(experiment.name) / layout.COUNTED
+    if not counted.exists():
+        return None
+    return {name: (train, test) for name, (train, test) in read_json(counted).items()}
+
+
+def _stage_hours(
+    experiment: Experiment, todo: list[Job], images: Images | None
+) -> tuple[dict[str, float], str | None]:
+    """Stage -> hours, and of which machine; none if that is unknown."""
+    stages = (
+        {
+            stage: add(work(experiment, job, images) for job in of_stage)
+            for stage, of_stage in groupby(todo, key=lambda job: job.stage)
+        }
+        if images is not None
+        else {}
+    )
+    everything = add(stages.values())
+    speeds = planned(experiment, everything) if everything else None
+    if speeds is None:
+        return {}, None
+    hours = {stage: (speeds.seconds(one) or 0) / 3600 for stage, one in stages.items() if one}
+    return hours, speeds.machine
 
 
 def _feature_sets(experiment: Experiment, todo: list[Job], images: Images) -> dict[Job, int]:
     """Extraction -> bytes of its cached features."""
-    vector = experiment.backbone.feature_dimension * _FLOAT16
+    vector = experiment.backbone.feature_dimension * FLOAT16
     found = {}
     for job in todo:
         if job.stage in EXTRACTIONS:
             found[job] = vector * sum(
-                _seen(experiment, dataset, split, images) * _values(experiment, dataset)
-                for dataset, split in _splits(job)
+                passes(experiment, dataset, split, images) * _values(experiment, dataset)
+                for dataset, split in splits(job)
             )
     return found
 
@@ -155,64 +176,6 @@ def _of_one_model(sets: dict[Job, int]) -> int:
     return max(models.values(), default=0)
 
 
-def _splits(extraction: Job) -> list[tuple[str, str]]:
-    """Data set and split of each folder that an extraction makes."""
-    names = (Path(folder).name.rpartition("-") for folder in extraction.outputs)
-    return [(dataset, split) for dataset, _, split in names]
-
-
-def _seen(experiment: Experiment, dataset: str, split: str, images: Images) -> int:
-    """Forward passes, of one image each, of an extraction of one split."""
-    wanted = dataset_of(dataset).seen(experiment)
-    crops: Crops = wanted.train if split == "train" else wanted.test
-    count = images.get(dataset, (0, 0))[split == "test"]
-    return count * (crops.views + (crops.fixed is not None))
-
-
 def _values(experiment: Experiment, dataset: str) -> int:
     """Values of a crop, in units of the feature dimension."""
     return sum(KIND_VALUES[kind] for kind in dataset_of(dataset).seen(experiment).kinds)
-
-
-def _seconds(experiment: Experiment, job: Job, images: Images | None) -> float:
-    """Of one GPU, for an extraction or an evaluation; 0 for what takes a CPU minutes."""
-    if images is None or not (job.stage in EXTRACTIONS or job.stage in EVALUATIONS):
-        return 0.0
-    evaluation, forward = experiment.evaluation, _FORWARD[experiment.evaluation.precision]
-    train, test = images[IMAGENET.name]
-    if job.stage in EXTRACTIONS:
-        passes = (_seen(experiment, *split, images) for split in _splits(job))
-        return sum(passes) / forward
-    if job.stage == "linear_online":
-        shares = {
-            percent: evaluation.linear.views[percent] for percent in online_shares(experiment)
-        }
-        # lists of different shares have no image in common
-        return (sum(train * one / 100 * views for one, views in shares.items()) + test) / forward
-    if job.stage == SNAPSHOTS.stage and experiment.figures.figure4 is not None:
-        probe = snapshot_settings(experiment, job.base, trial=0)
-        models = 1 + len(experiment.figures.figure4.snapshots)
-        images_seen = train * probe.percent / 100 * probe.fit.epochs + test
-        return models * images_seen / _FORWARD["float32"]
-    if job.stage == "semisup":
-        recipe = experiment.recipe(job.base)
-        fits: dict[int, FineTune] = getattr(evaluation.semisup, recipe.fits_of)
-        return sum(
-            fits[percent].epochs * (train * percent / 100 / _TRAINING + test / _FORWARD["float32"])
-            for percent in evaluation.semisup.percents
-        )
-    return _read_bytes(experiment, job, images) / _READING
-
-
-def _read_bytes(experiment: Experiment, job: Job, images: Images) -> float:
-    """What a probe on cached views goes through in all its epochs."""
-    vector = experiment.backbone.feature_dimension * _FLOAT16
-    if job.stage == "linear":
-        linear, method = experiment.evaluation.linear, experiment.recipe(job.base).fits_of
-        fits: dict[int, LinearFit] = getattr(linear, method)
-        train = images[IMAGENET.name][0] * vector
-        return sum(train * one / 100 * fits[one].epochs for one in cached_shares(experiment))
-    if job.stage == "inat18":
-        epochs = experiment.evaluation.inat18.fit.epochs
-        return epochs * images.get(INAT18.name, (0, 0))[0] * vector * KIND_VALUES["quarters"]
-    return 0.0

@@ -11,6 +11,7 @@ from e2mc.cluster.records import SUBMITTING
 from e2mc.config import Experiment, load_experiment
 from e2mc.errors import E2MCError
 from e2mc.plan import layout
+from e2mc.plan.estimate import estimate
 from e2mc.plan.jobs import STAGES
 from e2mc.plan.quantities import duration
 from e2mc.status.states import STATES, Status, head_of, statuses
@@ -63,7 +64,9 @@ def _experiment(experiment: Experiment, everything: bool) -> str:
     found = statuses(experiment, results)
     head = head_of(results)
     working = f"snakemake is at work: {head}" if head else "no snakemake is at work"
-    lines = [f"{experiment.name}: {_counted(found)}", working, "", *_table(found)]
+    left = estimate(experiment, only={one.job.log for one in found if one.state != "done"}).hours
+    to_come = [f"to come: about {left}"] if left else []
+    lines = [f"{experiment.name}: {_counted(found)}", working, *to_come, "", *_table(found)]
     for state in STATES:
         of_state = [status for status in found if status.state == state]
         if of_state and state in LISTED:

@@ -42,7 +42,7 @@ def test_every_fact_of_every_method_is_used_without_a_gap(method: str) -> None:
     if recipe.semisup:
         assert set(stages.semisup_settings(experiment, "model", 0).fits) == {1, 10}
     trained = estimate(experiment, only={"logs/pretrain/model-e2mc-trial0.log"})
-    assert trained.gpu_hours == 2 * recipe.hours
+    assert trained.gpu_hours == pytest.approx(2 * recipe.hours)
     assert trained.weight_bytes == recipe.weight_bytes
 
 

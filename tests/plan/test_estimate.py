@@ -65,7 +65,8 @@ def test_a_part_of_the_paper() -> None:
     model = "swav-400-e2mc-trial0"
     logs = [f"logs/{stage}/{model}.log" for stage in ("pretrain", "linear", "semisup")]
     found = estimate(paper, only={*logs, f"logs/extract_transfer/{model}.log"})
-    assert (found.training_runs, found.evaluations, found.gpu_hours) == (1, 2, 26.0)
+    assert (found.training_runs, found.evaluations) == (1, 2)
+    assert found.gpu_hours == pytest.approx(26)
     assert found.feature_bytes == found.model_feature_bytes == TRANSFER
     assert found.weight_bytes == 113_648_304
 
@@ -77,4 +78,4 @@ def test_small_experiments_make_no_claim_of_time() -> None:
     assert found.training_runs == 52
     counted = estimate(load_experiment(ROOT / "config/demo.yaml"), {"imagenet": (1297, 500)})
     models = 3 * 3 * 3 + 7 * 3  # three arms of three bases, seven rivals on SwAV; no grid
-    assert counted.bytes == models * (5 * 1297 + 500) * 256 * 2, "the demo keeps its features"
+    assert counted.bytes == models * (5 * 1297 + 500) * 64 * 2, "the demo keeps its features"
