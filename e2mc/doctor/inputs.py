@@ -139,7 +139,10 @@ def _registered(checkpoint: PublicFile) -> Finding:
                 f"{path} has {size} bytes, {pin.bytes} are pinned",
                 "move it away; it is then downloaded again",
             )
-        return Finding("ok", f"{name}: {path}, {'pinned' if pin else 'pinned on first use'}")
+        held = "pinned at first download" if pin else "its hash will be pinned"
+        if checkpoint.sha256 is not None:
+            held = "held to the published hash"
+        return Finding("ok", f"{name}: {path}, {held}")
     reasons = []
     for source in (checkpoint.url, *checkpoint.mirrors):
         try:
