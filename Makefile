@@ -14,7 +14,7 @@ shown := $(if $(VERBOSE),--quiet host reason,--logger progress --quiet host)
 bin := .venv/bin
 installed := .venv/installed
 
-.PHONY: demo report test test-slow test-cluster test-cluster-slow lint format reference docs clean
+.PHONY: demo report test test-slow test-gpu test-cluster test-cluster-slow lint format reference docs clean
 
 demo: $(installed)
 	@[ -z "$$(ls .snakemake/locks 2>/dev/null)" ] || $(bin)/snakemake --unlock >/dev/null 2>&1
@@ -30,10 +30,21 @@ report: $(installed)
 	@echo "results/$(EXPERIMENT)/report.html is complete in itself: open it in a browser."
 
 test: $(installed)
-	$(bin)/python -m pytest -m "not slow and not cluster" -n 2 --dist loadfile
+	$(bin)/python -m pytest -m "not slow and not cluster and not gpu" -n 2 --dist loadfile
 
 test-slow: $(installed)
-	$(bin)/python -m pytest -m "slow and not cluster"
+	$(bin)/python -m pytest -m "slow and not cluster and not gpu"
+
+# What a GPU computes against a CPU, and two GPUs against one; without any, a pretended accelerator,
+# and the checks themselves rehearsed in small. Then what it takes: `benchmarks/results`.
+test-gpu: $(installed)
+	@if $(bin)/python -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then \
+	  $(bin)/python -m pytest tests/gpu -rs && $(bin)/python benchmarks/resnet50.py --device cuda \
+	    --batch 64 --steps 10 --csv "benchmarks/results/$$(hostname -s).csv"; \
+	else \
+	  echo "No GPU here: a pretended accelerator stands in, and the checks are rehearsed on the CPU."; \
+	  E2MC_REHEARSE=1 $(bin)/python -m pytest tests/gpu -rs; \
+	fi
 
 # A real Slurm on this machine: needs root and Debian or Ubuntu, and is skipped elsewhere.
 test-cluster: $(installed)

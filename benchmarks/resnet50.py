@@ -1,15 +1,17 @@
 """Some steps of each method's true recipe with E2MC at the true architecture: time and memory.
 
-    python benchmarks/resnet50.py [FOLDER] [--batch 16] [--steps 3] [--device cuda]
+    python benchmarks/resnet50.py [FOLDER] [--batch 16] [--steps 3] [--device cuda] [--csv FILE]
 
 ResNet-50, heads, crops, optimizer, precision and criterion are those of config/paper.yaml, the
 steps those of the training loop; only the weights are random and the batch is small. Every method
 runs in a process of its own; the fastest step counts, after one that is not counted. On a CPU there
 is one thread, and processor time counts, so that other work on the machine disturbs little.
 FOLDER holds photographs; without it, images of ImageNet's size are drawn. Two minutes of one core.
+FILE, one per machine under benchmarks/results, keeps the table: rows are added.
 """
 
 import argparse
+import csv
 import json
 import math
 import os
@@ -20,8 +22,9 @@ import time
 from collections.abc import Iterator
 from itertools import chain, count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import psutil
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -188,6 +191,45 @@ def in_a_fresh_process(
     return content
 
 
+def keep(file: Path, arguments: argparse.Namespace, found: dict[str, dict[str, Any]]) -> None:
+    """Add a row for each method; `data_share` is of a loader without processes of its own."""
+    rows = []
+    for method, content in found.items():
+        seconds = Seconds(**content["seconds"])
+        rows.append(
+            {
+                "date": time.strftime("%Y-%m-%d", time.gmtime()),
+                "device": device_name(arguments.device),
+                "torch": torch.__version__,
+                "method": method,
+                "precision": precision_of(method, arguments),
+                "batch": arguments.batch,
+                "images_per_second": f"{arguments.batch / sum(seconds):.1f}",
+                "data_share": f"{seconds.data / sum(seconds):.2f}",
+                "peak_megabytes": f"{content['megabytes']:.0f}",
+            }
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = not file.exists()
+    with file.open("a", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
+
+
+def precision_of(method: str, arguments: argparse.Namespace) -> str:
+    """As the loop runs it: a CPU has no float16."""
+    precision = settings_of(method, arguments.batch).training.precision
+    return "bfloat16" if arguments.device == "cpu" and precision == "float16" else precision
+
+
+def device_name(device: str) -> str:
+    if device == "cuda":
+        return str(torch.cuda.get_device_name())
+    return f"one of {psutil.cpu_count()} CPUs ({torch.backends.cpu.get_cpu_capability()})"
+
+
 def run_all(arguments: argparse.Namespace, folder: Path) -> None:
     batch = arguments.batch
     print(f"{'':10}{'memory':>10}{'step':>10}" + "".join(f"{part:>12}" for part in Seconds._fields))
@@ -209,6 +251,8 @@ def run_all(arguments: argparse.Namespace, folder: Path) -> None:
             f"{method:10}({FULL_BATCH}, {content['d']}): {1000 * own:7.1f} ms of "
             f"{scaled + own:7.2f} s, {100 * own / (scaled + own):.2g} %"
         )
+    if arguments.csv is not None:
+        keep(arguments.csv, arguments, found)
 
 
 def main() -> None:
@@ -217,6 +261,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=3, help="counted steps")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--csv", type=Path, help="file to which the table is added")
     parser.add_argument("--method", choices=list(BASES), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)

@@ -44,7 +44,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
             raise
         raise E2MCError(_cannot_write(path, error)) from error
     finally:
-        with suppress(FileNotFoundError, NotADirectoryError):
+        with suppress(OSError):  # a leftover is harmless, and hides no other error
             temporary.unlink()
 
 

@@ -40,6 +40,7 @@ def provenance(settings: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[
         "python": platform.python_version(),
         "machine": platform.platform(),
         "device": _device(),
+        "arithmetic": _arithmetic(),
     }
 
 
@@ -56,6 +57,20 @@ def _device() -> str:
     """Name of the GPU in use; a process that never used one ran on the CPU."""
     cuda = cuda_in_use()
     return "cpu" if cuda is None else str(cuda.get_device_name())
+
+
+def _arithmetic() -> dict[str, bool] | None:
+    """How the GPU in use rounds and whether its bits repeat; None on a CPU, where they do."""
+    if cuda_in_use() is None:
+        return None
+    torch = sys.modules["torch"]
+    backends = torch.backends
+    return {
+        "tf32_convolutions": backends.cudnn.allow_tf32,
+        "tf32_products": backends.cuda.matmul.allow_tf32,
+        "fastest_algorithms": backends.cudnn.benchmark,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
 
 
 def cuda_in_use() -> Any:

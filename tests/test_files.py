@@ -72,6 +72,13 @@ def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
         files.write_text(tmp_path / "file" / "result.txt", "text")
 
 
+def test_a_folder_that_is_a_link_to_itself_is_named(tmp_path: Path) -> None:
+    loop = tmp_path / "results"
+    loop.symlink_to(loop)
+    with pytest.raises(E2MCError, match=r"cannot write .*results/a.txt: "):
+        files.write_text(loop / "a.txt", "text")
+
+
 def test_a_foreign_error_inside_the_block_is_not_blamed_on_the_target(tmp_path: Path) -> None:
     with (
         pytest.raises(FileNotFoundError, match="elsewhere"),

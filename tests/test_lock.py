@@ -111,6 +111,20 @@ def test_elsewhere_only_silence_tells(
         assert time.monotonic() - began >= 0.5
 
 
+@pytest.mark.parametrize("moment", [0.0, 4e9])
+def test_whatever_the_clock_says_silence_is_measured_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: float
+) -> None:
+    monkeypatch.setattr(lock, "STALE_SECONDS", 0.5)
+    monkeypatch.setattr(lock, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(time, "time", lambda: moment)
+    path = tmp_path / "run.lock"
+    _holder(path, machine="elsewhere pid:[1]")
+    os.utime(path, (4e9 - moment, 4e9 - moment))
+    with locked(path, wait=False):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
 def test_a_holder_elsewhere_that_still_beats_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

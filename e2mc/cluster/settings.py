@@ -57,6 +57,8 @@ class Partition(Strict):
     """Type of GPU, as in `sbatch --gpus-per-node=a100:2`."""
     gpu_option: Literal["gpus-per-node", "gres"] = "gpus-per-node"
     """How GPUs are asked for; `gres` where a site takes `--gres=gpu:2` alone."""
+    gpu_memory_gb: float | None = Field(None, gt=0)
+    """Memory of one of its GPUs, which `e2mc doctor` compares with what trainings need."""
     options: dict[str, str | int | bool] = {}
     """Any further option of sbatch, by its long name: `{reservation: deadline, nice: 100}`. It goes
     before what is said elsewhere; `false` removes an option."""

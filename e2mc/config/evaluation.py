@@ -146,6 +146,19 @@ class Subsets(FewLabels):
     groups in random order, up to the size) and one with the coarse classes as labels of all
     images; a class of no group is in neither."""
 
+    @model_validator(mode="after")
+    def _groups_share_nothing_and_suffice(self) -> "Subsets":
+        grouped = [name for group in self.groups.values() for name in group]
+        for name in grouped:
+            if grouped.count(name) > 1:
+                raise ValueError(f"groups: {name} stands twice: each class belongs to one group")
+        if grouped and max(self.classes, default=0) > len(grouped):
+            raise ValueError(
+                f"groups hold {len(grouped)} classes, too few for a subset of {max(self.classes)}: "
+                "group all classes, or name smaller subsets"
+            )
+        return self
+
 
 class Evaluation(Strict):
     """Everything that is measured on a model."""

@@ -237,6 +237,13 @@ class Experiment(Strict):
     """Single-base tables."""
     figures: Figures = Figures()
     """Figures that need models of their own."""
+    deterministic: bool = False
+    """Trainings, fine-tunings and features repeat to the bit on GPUs too, on the same machine with
+    the same versions: the fastest algorithms, whose sums come in any order, are given up. On CPUs
+    they always repeat."""
+    tf32: bool = True
+    """On GPUs that have it (Ampere and later; the paper's had not), convolutions of float32 stages
+    round their inputs to ten bits, as is PyTorch's default; matrix products never do."""
     tensorboard: bool = False
     """Pre-training also writes TensorBoard events: `tensorboard --logdir results/<name>/.runs`."""
 

@@ -53,7 +53,14 @@ class ImportSettings(Strict):
         return recipe.model_dump(mode="json", include={"method": True, **recipe.shape})
 
 
-class TrainSettings(Strict):
+class OnGPU(Strict):
+    """A stage that sends images through a network."""
+
+    tf32: bool = True
+    deterministic: bool = False
+
+
+class TrainSettings(OnGPU):
     """Pre-training, from scratch or continued."""
 
     recipe: PlainRecipe
@@ -98,7 +105,7 @@ class DataSetSettings(Strict):
     """Instead of that of all evaluations."""
 
 
-class FrozenSettings(Strict):
+class FrozenSettings(OnGPU):
     """Forward passes of one model's trunk on random views and fixed crops."""
 
     backbone: Backbone
@@ -147,7 +154,7 @@ class ProtocolSettings(Strict, Generic[Options]):
     seed: int
 
 
-class FineTuneSettings(Strict):
+class FineTuneSettings(OnGPU):
     """Semi-supervised fine-tuning of one model, all shares of the labels."""
 
     backbone: Backbone
@@ -165,7 +172,7 @@ class FineTuneSettings(Strict):
     seed: int
 
 
-class SnapshotSettings(Strict):
+class SnapshotSettings(OnGPU):
     """Linear probes of trunks, on fresh views of the listed training images."""
 
     backbone: Backbone

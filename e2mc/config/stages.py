@@ -164,7 +164,13 @@ def _training(
         tensorboard=experiment.tensorboard,
         workers=experiment.data.workers,
         seed=seed_of(experiment, trial),
+        **_on_gpu(experiment),
     )
+
+
+def _on_gpu(experiment: Experiment) -> dict[str, Any]:
+    """The fields of `OnGPU`."""
+    return {"tf32": experiment.tf32, "deterministic": experiment.deterministic}
 
 
 def seed_of(experiment: Experiment, trial: int) -> int:
@@ -202,6 +208,7 @@ def _frozen(experiment: Experiment, base: str, trial: int) -> dict[str, Any]:
         "batch_size": evaluation.batch_size,
         "workers": experiment.data.workers,
         "seed": seed_of(experiment, trial),
+        **_on_gpu(experiment),
     }
 
 
@@ -269,6 +276,7 @@ def semisup_settings(experiment: Experiment, base: str, trial: int) -> FineTuneS
         batch_size=evaluation.batch_size,
         workers=experiment.data.workers,
         seed=seed_of(experiment, trial),
+        **_on_gpu(experiment),
     )
 
 
@@ -290,6 +298,7 @@ def snapshot_settings(experiment: Experiment, base: str, trial: int) -> Snapshot
         precision=evaluation.linear.precision,
         workers=experiment.data.workers,
         seed=seed_of(experiment, trial),
+        **_on_gpu(experiment),
     )
 
 

@@ -96,7 +96,7 @@ class InputGuard:
 
 _DIVERGED = (
     "The network has probably diverged: lower the learning rate or the criterion's weights, or "
-    "train in bfloat16"
+    "train in float32"
 )
 
 

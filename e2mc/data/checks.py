@@ -1,13 +1,15 @@
 """Is a data set what it should be? Asked before hours are spent on it."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from e2mc.config.evaluation import Subsets
 from e2mc.config.protocols import Original
 from e2mc.config.settings import ImageNetSettings
 from e2mc.data.decode import decode
@@ -52,6 +54,38 @@ def check_imagenet(
             wanted = lists.get(percent) if lists else None
             findings.append(_check_list(f"{percent} % list", path, train, wanted))
     return findings
+
+
+def refuse_impossible_subsets(
+    options: Subsets, classes: Sequence[str], labels: NDArray[np.integer[Any]]
+) -> None:
+    """Refuse points of the map that these training images cannot give.
+
+    Args:
+        options: sizes, groups, shots.
+        classes: class names in label order.
+        labels: of the training images.
+
+    Raises:
+        E2MCError: a subset as large as all classes, a group of unknown classes, or a class with
+            fewer images than shots.
+    """
+    where = "evaluation.subsets"
+    largest = max(options.classes, default=0)
+    if largest >= len(classes):
+        raise E2MCError(
+            f"{where}.classes: a subset of {largest} classes, but there are {len(classes)} in all, "
+            "which are always a point: name smaller ones"
+        )
+    named = {name for group in options.groups.values() for name in group}
+    if unknown := sorted(named - set(classes)):
+        raise E2MCError(f"{where}.groups: {some(unknown)}: no class of the data has this name")
+    images = np.bincount(labels, minlength=len(classes))
+    if images.min() < max(options.shots):
+        raise E2MCError(
+            f"{where}.shots: {max(options.shots)} labelled images, but class "
+            f"{classes[int(images.argmin())]} has {images.min()} for training: ask for fewer"
+        )
 
 
 def corrupt_images(images: LabelledImages, workers: int = 1) -> Iterator[str]:

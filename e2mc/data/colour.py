@@ -58,7 +58,7 @@ def hue(images: Tensor, turns: Tensor) -> Tensor:
     )
     sector.mul_(scale).add_(turns * 6)
     # Each channel falls below the value by the chroma times how far the hue is from its own.
-    offsets = images.new_tensor([5, 3, 1]).view(3, 1, 1)
+    offsets = torch.arange(5, 0, -2, dtype=images.dtype, device=images.device).view(3, 1, 1)
     distance = (sector + offsets).remainder_(6)
     share = torch.minimum(distance, 4 - distance).clamp_(0, 1)
     return value - share.mul_(chroma)

@@ -83,11 +83,16 @@ def _read(root: Path, folder: str, other: str) -> ImageSet:
 
 def _classes(folder: Path) -> tuple[str, ...]:
     require_folder(folder, "one folder per class")
-    classes = sorted(
-        entry.name
-        for entry in os.scandir(folder)
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
+    try:
+        classes = sorted(
+            entry.name
+            for entry in os.scandir(folder)
+            if entry.is_dir() and not entry.name.startswith(".")
+        )
+    except OSError as error:
+        raise E2MCError(
+            f"cannot read {error.filename or folder}: {error.strerror}; remove or repair it"
+        ) from error
     if not classes:
         raise E2MCError(f"{folder} has no class folders: expected {folder}/<class>/<image>")
     return tuple(classes)

@@ -79,11 +79,13 @@ def load(
 ) -> Iterator[MadeViews]:
     """Batches from `first` on, in order, on the device.
 
+    There are no more loader processes than CPUs beside the one that trains.
+
     Raises:
         E2MCError: an image is missing, or corrupt where that is an error.
     """
     count = len(batches)
-    workers = min(workers, count - first)
+    workers = min(workers, count - first, max(1, usable_cpus() - 1))
     loader = DataLoader(
         batches,
         batch_size=None,
@@ -98,7 +100,23 @@ def load(
     for item in loader:
         if isinstance(item, E2MCError):
             raise item
-        yield MadeViews([view.to(device, non_blocking=True) for view in item.views], item.corrupt)
+        yield MadeViews([on_device(view, device) for view in item.views], item.corrupt)
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use, which a scheduler may have made fewer."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def on_device(numbers: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """A copy of the host's numbers on the device, for which the host does not wait.
+
+    Without `non_blocking` it would wait for all that the device still has to do. Memory that is not
+    pinned may change as soon as this returns: CUDA has it in a buffer of its own by then.
+    """
+    return numbers.to(device, dtype, non_blocking=True)
 
 
 class _Worker(multiprocessing.Process):

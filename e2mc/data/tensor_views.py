@@ -21,6 +21,7 @@ from e2mc.data.colour import HUE, blend_, gray, hue, solarize
 from e2mc.data.decode import decode, decode_sample
 from e2mc.data.draws import Draws, Recipe, draw
 from e2mc.data.image_set import LabelledImages
+from e2mc.data.loading import on_device
 from e2mc.data.resampling import blur, resample, resampling
 from e2mc.errors import E2MCError
 
@@ -107,14 +108,14 @@ class TensorViews:
         batch = self.batch(indices)
         short = min(batch.shape[1], batch.shape[3])
         rows, columns = (
-            _fixed_weights(side, short, sizes, crop).to(batch.device)
+            on_device(_fixed_weights(side, short, sizes, crop), batch.device)
             for side in (batch.shape[1], batch.shape[3])
         )
         return [resample(batch, rows, columns).contiguous()]
 
     def batch(self, indices: NDArray[np.int64]) -> Tensor:
         """Images as (n, height, 3, width) float in [0, 1]."""
-        chosen = self.levels[torch.from_numpy(indices).to(self.levels.device)]
+        chosen = self.levels[on_device(torch.from_numpy(indices), self.levels.device)]
         return chosen.to(torch.float32).div_(255)
 
 
@@ -158,8 +159,9 @@ def tensor_views(batch: Tensor, draws: Draws, recipes: Sequence[Recipe]) -> list
     Returns:
         One (n, 3, size, size) float tensor in [0, 1] per recipe.
     """
-    top, left, height, width = torch.from_numpy(draws.box.T).to(batch.device, torch.float32)
-    flip = torch.from_numpy(draws.flip).to(batch.device)
+    box = on_device(torch.from_numpy(draws.box.T), batch.device, torch.float32)
+    top, left, height, width = box
+    flip = on_device(torch.from_numpy(draws.flip), batch.device)
     size, interpolation = recipes[0].size, recipes[0].interpolation
     rows = resampling(top, height, batch.shape[1], size, interpolation).chunk(len(recipes))
     columns = resampling(left, width, batch.shape[3], size, interpolation, flip).chunk(len(recipes))
@@ -192,8 +194,9 @@ def _jittered(view: Tensor, draws: Draws) -> Tensor:
     if not draws.jitter.any():
         return view
     ordered = np.take_along_axis(draws.factors, draws.order, axis=1)
-    factors = torch.from_numpy(np.where(draws.jitter[:, None], ordered, 1.0)).to(view)
-    operations = torch.from_numpy(draws.order).to(view.device)
+    changes = torch.from_numpy(np.where(draws.jitter[:, None], ordered, 1.0))
+    factors = on_device(changes, view.device, view.dtype)
+    operations = on_device(torch.from_numpy(draws.order), view.device)
     for position in range(4):
         operation, factor = (each[:, position].view(-1, 1, 1, 1) for each in (operations, factors))
         blend_(view, operation, factor)
@@ -212,6 +215,9 @@ def _change(
     rows = np.flatnonzero(chosen)
     if not len(rows):
         return
-    index = torch.from_numpy(rows).to(view.device)
-    own = (torch.from_numpy(each[rows]).to(view).view(-1, 1, 1, 1) for each in values)
+    index = on_device(torch.from_numpy(rows), view.device)
+    own = (
+        on_device(torch.from_numpy(each[rows]), view.device, view.dtype).view(-1, 1, 1, 1)
+        for each in values
+    )
     view.index_copy_(0, index, operation(view.index_select(0, index), *own))

@@ -16,7 +16,7 @@ from e2mc.config.methods import Views
 from e2mc.data.decode import decode, decode_levels
 from e2mc.data.draws import TRAINING, recipes, stream
 from e2mc.data.image_set import ImageSet
-from e2mc.data.loading import ViewBatches, load
+from e2mc.data.loading import ViewBatches, load, on_device
 from e2mc.data.sampling import epoch_batches, steps_per_epoch
 
 __all__ = ["TrainingViews", "normalised", "steps_per_epoch"]
@@ -29,7 +29,7 @@ _CACHED = 2**18
 
 def normalised(views: Tensor, std: tuple[float, float, float]) -> Tensor:
     """Views as a network sees them: uint8 levels or floats in [0, 1] to standardised float32."""
-    mean, deviation = torch.tensor([MEAN, std], device=views.device).view(2, 3, 1, 1)
+    mean, deviation = on_device(torch.tensor([MEAN, std]), views.device).view(2, 3, 1, 1)
     levels, result = views.dtype == torch.uint8, torch.empty_like(views, dtype=torch.float32)
     # A few images at a time: on a CPU they then stay in its cache from one operation to the next.
     images = max(1, _CACHED // views[0].numel()) if views.device.type == "cpu" else len(views)
@@ -119,7 +119,7 @@ class TrainingViews:
         made = self._views(batches, epoch, first_step)
         for batch, (views, corrupt) in zip(batches[first_step:], made, strict=True):
             self._tell(corrupt)
-            labels = torch.from_numpy(self.image_set.labels[batch]).to(self.device)
+            labels = on_device(torch.from_numpy(self.image_set.labels[batch]), self.device)
             yield [normalised(view, self.std) for view in views], labels
 
     def _views(

@@ -1,7 +1,7 @@
 """Everything that would otherwise fail after hours, each finding with its remedy."""
 
 from e2mc.config.experiment import Experiment
-from e2mc.doctor import inputs, machine
+from e2mc.doctor import inputs, machine, memory
 from e2mc.doctor.findings import Finding, report
 from e2mc.doctor.hours import Measure, benchmark
 from e2mc.plan.estimate import estimate
@@ -43,6 +43,8 @@ def examine(experiment: Experiment, *, all_images: bool = False) -> list[Finding
         *inputs.checkpoints(experiment),
         *machine.results_folder(experiment, counts),
         *machine.devices(experiment),
+        *memory.gpus(experiment),
+        *memory.loaders(experiment),
         *machine.slurm(experiment),
         *machine.packages(),
     ]

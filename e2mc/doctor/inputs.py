@@ -12,7 +12,12 @@ from e2mc.config.experiment import Experiment
 from e2mc.config.protocols import IMAGENET, dataset_of, transfer_datasets
 from e2mc.config.settings import ImageNetSettings
 from e2mc.data.checks import Finding as DataFinding
-from e2mc.data.checks import check_imagenet, check_splits, corrupt_images
+from e2mc.data.checks import (
+    check_imagenet,
+    check_splits,
+    corrupt_images,
+    refuse_impossible_subsets,
+)
 from e2mc.data.image_set import LabelledImages, Split, open_images
 from e2mc.doctor.findings import Finding
 from e2mc.download.pins import read_pins
@@ -55,7 +60,22 @@ def data_sets(experiment: Experiment, all_images: bool) -> tuple[Counts | None, 
             counts[dataset] = (len(train), len(test))
             for images in (train, test):
                 findings += _decoded(dataset, images, all_images)
+            if dataset == IMAGENET.name:
+                findings += _subsets(experiment, train)
     return counts if len(counts) == len(checks) else None, findings
+
+
+def _subsets(experiment: Experiment, train: LabelledImages) -> Iterator[Finding]:
+    """Whether the map's subsets can be drawn from these images."""
+    options = experiment.evaluation.subsets
+    if options is None:
+        return
+    try:
+        refuse_impossible_subsets(options, train.classes, train.labels)
+    except E2MCError as error:
+        yield Finding("error", str(error), "correct the configuration")
+    else:
+        yield Finding("ok", "the subsets of classes and labels can be drawn")
 
 
 def _missing_lists(experiment: Experiment) -> Iterator[Finding]:

@@ -68,8 +68,11 @@ def devices(experiment: Experiment) -> Iterator[Finding]:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count:
         names = {torch.cuda.get_device_name(index) for index in range(count)}
-        yield Finding("ok", f"{count} GPU(s): {', '.join(sorted(names))}")
-        if "bfloat16" in half and not torch.cuda.is_bf16_supported():
+        what = (
+            f"{count} GPU(s): {', '.join(sorted(names))}; `make test-gpu` checks what they compute"
+        )
+        yield Finding("ok", what)
+        if "bfloat16" in half and not torch.cuda.is_bf16_supported(including_emulation=False):
             yield Finding(
                 "error",
                 "training in bfloat16 is asked for and these GPUs do not have it",

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from e2mc.models.backbone import Trunk
 from e2mc.models.store import load_state, load_strict
 from e2mc.plan import layout
 from e2mc.provenance import cost, provenance
+from e2mc.training.arithmetic import set_arithmetic
 from e2mc.training.distributed import Place, find_place
 
 SHARD_BYTES = 2**28
@@ -95,6 +97,7 @@ def extract(
     if embeddings is not None and IMAGENET.name not in settings.datasets:
         raise E2MCError("embeddings are those of ImageNet's test images: extract imagenet as well")
     place, checksum = find_place(), sha256(model)
+    set_arithmetic(settings)
     trunk = frozen_trunk(settings, model, place.device)
     jobs = [
         _job(settings, dataset, split, checksum)
@@ -173,16 +176,26 @@ def _write_shards(
     views = [View(crop, at) for at, crop in enumerate(job.crops)]
     every = [batch for of_shard in batches.values() for batch in of_shard]
     images = seen(settings, job.images, views, every, place.device)
-    for number, of_shard in batches.items():
-        began = time.perf_counter()
-        features = compute(settings, trunk, images, of_shard, len(views), job.dims)
-        names = job.images.names[slice(*bounds[number])]
-        for rows in (view for kind in features.values() for view in kind):
-            require_finite(rows, names, f"{job.name}: the features of {{}} are")
-        seconds = time.perf_counter() - began
-        for kind, folder in folders.items():
-            write_shard(shard_path(folder, number), features[kind], job.source, seconds)
-        print(f"{job.name}: {bounds[number][1]} of {len(job.images)} images", flush=True)
+    writing: list[Future[None]] = []
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        for number, of_shard in batches.items():
+            began = time.perf_counter()
+            features = compute(settings, trunk, images, of_shard, len(views), job.dims)
+            names = job.images.names[slice(*bounds[number])]
+            for rows in (view for kind in features.values() for view in kind):
+                require_finite(rows, names, f"{job.name}: the features of {{}} are")
+            seconds = time.perf_counter() - began
+            for done in writing:  # of the shard before: two are in memory, never more
+                done.result()
+            writing = [
+                writer.submit(
+                    write_shard, shard_path(folder, number), features[kind], job.source, seconds
+                )
+                for kind, folder in folders.items()
+            ]
+            print(f"{job.name}: {bounds[number][1]} of {len(job.images)} images", flush=True)
+        for done in writing:
+            done.result()
 
 
 def _all_shards(job: _Job, output: Path) -> dict[Kind, list[Shard]]:

@@ -98,6 +98,7 @@ def fit_maps(
             optimizer.step()
             optimizer.zero_grad()
             total += loss.detach() * len(batch)
+        del features  # before the next view comes: two may not fit into a GPU
         mean = float(total) / len(rows)
         refuse_diverged(mean, "the iNat18 probe", epoch + 1)
         predictions = classify(head, test_x)

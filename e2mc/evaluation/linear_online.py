@@ -41,7 +41,7 @@ def linear_online(settings: LinearOnlineSettings, model: Path, output: Path, sta
     """Train and write one probe for each share of the labels (paper 5.1, B.2.1).
 
     A run that is killed goes on from ``state`` at the epoch after the last saved one, and ends with
-    the same weights.
+    the same weights: to the bit on CPUs and in deterministic mode, else to rounding.
 
     Args:
         settings: recipes, label lists, and how images are seen.
@@ -56,7 +56,7 @@ def linear_online(settings: LinearOnlineSettings, model: Path, output: Path, sta
     """
     if find_place().world_size > 1:
         raise E2MCError("linear-online runs in one process: start it alone, without torchrun")
-    with session(state) as here:
+    with session(state, settings) as here:
         data = Listed.read(settings)
         with reported(_progress(settings, model, data, state)) as progress:
             assert progress is not None

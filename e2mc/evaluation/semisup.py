@@ -30,7 +30,7 @@ def semisup(settings: FineTuneSettings, model: Path, output: Path, state: Path) 
     its own, BatchNorm in training mode, random crops (area 0.08 to 1) with a flip, as in SwAV's
     `eval_semisup.py`, which e2mc uses for both methods. Top-1 is measured after every epoch; the
     history's learning rate is the backbone's. A run that is killed goes on from ``state`` and ends
-    with the same weights.
+    with the same weights: to the bit on CPUs and in deterministic mode, else to rounding.
 
     Args:
         settings: recipes, label lists, image sizes.
@@ -43,7 +43,7 @@ def semisup(settings: FineTuneSettings, model: Path, output: Path, state: Path) 
             the run directory.
         Interrupted: SIGUSR2 or SIGTERM came; the state is saved.
     """
-    with session(state) as here:
+    with session(state, settings) as here:
         test = open_imagenet(settings.data, "test")
         shares = {percent: _labelled(settings, percent) for percent in settings.fits}
         with reported(_progress(settings, model, state, shares, here.place)) as progress:

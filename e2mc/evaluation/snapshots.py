@@ -27,6 +27,7 @@ from e2mc.models.backbone import Trunk, build_backbone
 from e2mc.models.store import load_metadata, load_state, load_strict
 from e2mc.plan import layout
 from e2mc.provenance import cost, provenance
+from e2mc.training.arithmetic import set_arithmetic
 from e2mc.training.state import run_lock
 
 PREFIX = "backbone."
@@ -113,11 +114,13 @@ def _remembered(
 
 def _probe(settings: SnapshotSettings, model: Path, train: ImageSet, test: ImageSet) -> float:
     """Top-1 after the last epoch, in per cent."""
+    device = best_device()
+    set_arithmetic(settings)
     trunk = build_backbone(settings.backbone)
     state = load_state(model)
     own = {k.removeprefix(PREFIX): v for k, v in state.items() if k.startswith(PREFIX)}
     load_strict(trunk, own, f"{model} (backbone)")
-    trunk.eval().to(best_device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trunk.eval().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     (fitted,) = fit_heads(
         partial(_features, settings, trunk, train, "random"),
         settings.fit.epochs,

@@ -52,13 +52,13 @@ class Views:
         self._kept: dict[int, Tensor] = {}
         ahead = device.type == "cuda" if ahead is None else ahead
         self._reader = ThreadPoolExecutor(max_workers=1) if ahead else None
-        self._coming: tuple[int, Future[NDArray[Any]]] | None = None
+        self._coming: tuple[int, Future[Tensor]] | None = None
 
     def epoch(self, epoch: int) -> Tensor:
         """All samples as an epoch sees them, (n, dim)."""
         number = epoch % self._number
         if number not in self._kept:
-            features = copied(self._read(number), self._device)
+            features = self._read(number).to(self._device, non_blocking=True)
             if self._dtype == torch.bfloat16:
                 features = converted(features, self._dtype)
             if self._number == 1 or features.nbytes * self._number <= self._room:
@@ -68,17 +68,22 @@ class Views:
         self._read_ahead(epoch + 1)
         return features
 
-    def _read(self, number: int) -> NDArray[Any]:
+    def _read(self, number: int) -> Tensor:
         coming, self._coming = self._coming, None
         if coming is not None and coming[0] == number:
             return coming[1].result()
-        return self._view(number)
+        return self._load(number)
+
+    def _load(self, number: int) -> Tensor:
+        """A view in memory of its own, from which a GPU can copy while it works."""
+        view = self._view(number)
+        return pinned(view) if self._device.type == "cuda" else copied(view, torch.device("cpu"))
 
     def _read_ahead(self, epoch: int) -> None:
         number = epoch % self._number
         if self._reader is None or epoch >= self._epochs or number in self._kept:
             return
-        self._coming = number, self._reader.submit(self._view, number)
+        self._coming = number, self._reader.submit(self._load, number)
 
 
 def room(device: torch.device) -> int:
@@ -91,6 +96,14 @@ def room(device: torch.device) -> int:
 def copied(array: NDArray[Any], device: torch.device) -> Tensor:
     """A tensor on the device, of memory of its own; a memory map is read here once, in order."""
     return torch.from_numpy(array if array.flags.owndata else np.array(array)).to(device)
+
+
+def pinned(array: NDArray[Any]) -> Tensor:
+    """A copy in memory that the system never moves; a memory map is read here once, in order."""
+    dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
+    memory = torch.empty(array.shape, dtype=dtype, pin_memory=torch.cuda.is_available())
+    np.copyto(memory.numpy(), array)
+    return memory
 
 
 def converted(features: Tensor, dtype: torch.dtype) -> Tensor:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from e2mc.config.evaluation import Subsets
 from e2mc.config.settings import ProtocolSettings
+from e2mc.data.checks import refuse_impossible_subsets
 from e2mc.errors import E2MCError
-from e2mc.evaluation.feature_files import Features, open_pair
+from e2mc.evaluation.feature_files import open_pair
 from e2mc.evaluation.few_shot import classify, labelled
 from e2mc.evaluation.results import write_classification
 from e2mc.provenance import provenance
@@ -50,34 +51,40 @@ def subsets(
         output: the protocol's folder.
 
     Raises:
-        E2MCError: features that do not belong together, are zero or not finite, a class with fewer
-            images than shots, a subset as large as all classes, or groups of unknown classes.
+        E2MCError: features that do not belong together, are zero or not finite, several labels per
+            image, or what `refuse_impossible_subsets` refuses.
     """
     train, test = open_pair(train_index, test_index)
     options = settings.protocol
-    _refuse_impossible(options, train)
+    if train.labels.ndim != 1:
+        raise E2MCError(f"{train_index} has several labels per image; subsets need one")
+    refuse_impossible_subsets(options, train.classes, train.labels)
     train_x, test_x = train.whole(), test.whole()
     draws = [list(_subsets(options, train.classes, settings.seed, n)) for n in range(options.draws)]
+    counts = sorted(options.shots)
+    chosen = {
+        shots: [labelled(train, shots, settings.seed, draw) for draw in range(options.draws)]
+        for shots in counts
+    }
     points: list[dict[str, Any]] = []
     predictions: NDArray[np.int64] = np.empty(0, np.int64)
-    for shots in sorted(options.shots):
-        chosen = [labelled(train, shots, settings.seed, draw) for draw in range(options.draws)]
-        for alike in zip(*draws, strict=True):
+    for alike in zip(*draws, strict=True):
+        truth = [subset.labels[test.labels] for subset in alike]
+        for shots in counts:
             found = [
                 _classified(options, subset, shots, (train_x[rows], train.labels[rows]), test_x)
-                for subset, rows in zip(alike, chosen, strict=True)
+                for subset, rows in zip(alike, chosen[shots], strict=True)
             ]
-            truth = [subset.labels[test.labels] for subset in alike]
             points.append(_point(alike[0], shots, found, truth))
-            if alike[0].kind == "random" and alike[0].classes == len(train.classes):
-                predictions = np.stack(found)
+        if alike[0].kind == "random" and alike[0].classes == len(train.classes):
+            predictions = np.stack(found)
     write_classification(
         output,
         names=test.names,
         labels=test.labels,
         predictions=predictions,
         classes=len(train.classes),
-        train_samples=len(chosen[0]),
+        train_samples=len(chosen[counts[-1]][0]),
         provenance=provenance(
             settings.model_dump(mode="json"), {"train": train_index, "test": test_index}
         ),
@@ -136,24 +143,3 @@ def _point(
     ]
     identity = {"subset": subset.kind, "classes": subset.classes, "shots": shots}
     return {**identity, "top1": float(np.mean(draws)), "draws": draws}
-
-
-def _refuse_impossible(options: Subsets, train: Features) -> None:
-    where = "evaluation.subsets"
-    if train.labels.ndim != 1:
-        raise E2MCError(f"{train.index} has several labels per image; {where} needs one")
-    if max(options.classes, default=0) >= len(train.classes):
-        raise E2MCError(
-            f"{where}.classes: a subset of {max(options.classes)} classes, but there are "
-            f"{len(train.classes)} in all, which are always a point: name smaller ones"
-        )
-    grouped = [name for group in options.groups.values() for name in group]
-    for name in grouped:
-        if name not in train.classes or grouped.count(name) > 1:
-            wrong = "is in two groups" if name in train.classes else "is no class of the data"
-            raise E2MCError(f"{where}.groups: {name} {wrong}: correct the groups")
-    if options.groups and max(options.classes, default=0) > len(grouped):
-        raise E2MCError(
-            f"{where}: groups hold {len(grouped)} classes, too few for a subset of "
-            f"{max(options.classes)}: name smaller ones, or group all classes"
-        )

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from e2mc.config import methods as recipes
 from e2mc.config.methods import Backbone, Training
-from e2mc.criteria import gather_rows
+from e2mc.criteria.gather import gather_rows, rows_per_rank
 from e2mc.errors import E2MCError
 from e2mc.methods.layout import LARS_FILTERS, Layout
 from e2mc.methods.method import Method, Step, at_least_float32, pair, trainable
@@ -115,7 +115,8 @@ class BarlowTwins(Method):
         """The loss; criteria see the projector's output, before it is standardised."""
         embeddings = [self.embed(view) for view in pair(views, self.name)]
         with torch.autocast(embeddings[0].device.type, enabled=False):
-            rows = [gather_rows(self.bn(at_least_float32(z))) for z in embeddings]
+            sizes = rows_per_rank(embeddings[0])
+            rows = [gather_rows(self.bn(at_least_float32(z)), sizes) for z in embeddings]
             terms = barlow_twins_terms(*rows)
             loss = _weigh(terms, self.redundancy)
         logged = {f"barlow_twins_{name}": term.detach() for name, term in terms.items()}

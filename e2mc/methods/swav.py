@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from e2mc.config import methods as recipes
 from e2mc.config.methods import Backbone, Training
-from e2mc.criteria import gather_rows
+from e2mc.criteria.gather import gather_rows, rows_per_rank
 from e2mc.errors import E2MCError
 from e2mc.methods.layout import Layout
 from e2mc.methods.method import Method, Step, at_least_float32, global_mean
@@ -151,6 +151,7 @@ class SwAV(Method):
     queue: Tensor | None
     frozen = False
     queueing = True
+    queue_is_full = False
 
     def __init__(self, recipe: recipes.SwAV, backbone: Backbone) -> None:
         super().__init__(recipe, backbone)
@@ -206,7 +207,11 @@ class SwAV(Method):
     @torch.no_grad()
     def _queue_scores(self) -> list[Tensor] | None:
         """This rank's share of the queue times the prototypes; None until the queue is full."""
-        if self.queue is None or not self.queue[:, -1].any():
+        if self.queue is None:
+            return None
+        # a full queue stays full: a GPU is asked, and waited for, until then only
+        self.queue_is_full = self.queue_is_full or bool(self.queue[:, -1].any())
+        if not self.queue_is_full:
             return None
         rank, ranks = (dist.get_rank(), dist.get_world_size()) if _distributed() else (0, 1)
         with torch.autocast(self.queue.device.type, enabled=False):
@@ -216,5 +221,6 @@ class SwAV(Method):
 @torch.no_grad()
 def _enqueue(queue: Tensor, views: list[Tensor]) -> None:
     """Prepend all ranks' rows of the assigned views, drop the oldest."""
+    sizes = rows_per_rank(views[0])
     for held, newest in zip(queue, views, strict=False):
-        held.copy_(torch.cat([gather_rows(newest).to(held), held])[: len(held)])
+        held.copy_(torch.cat([gather_rows(newest, sizes).to(held), held])[: len(held)])

@@ -6,7 +6,8 @@ from torch.nn import functional as F
 
 from e2mc.config import methods as recipes
 from e2mc.config.methods import Backbone
-from e2mc.criteria import covariance_penalty, gather_rows, variance_hinge
+from e2mc.criteria import covariance_penalty, variance_hinge
+from e2mc.criteria.gather import gather_rows, rows_per_rank
 from e2mc.errors import E2MCError
 from e2mc.methods.layout import LARS_FILTERS, Layout
 from e2mc.methods.method import Method, Step, at_least_float32, pair
@@ -24,7 +25,8 @@ def vicreg_terms(z_a: Tensor, z_b: Tensor) -> dict[str, Tensor]:
             f"{tuple(z_b.shape)}"
         )
     with torch.autocast(z_a.device.type, enabled=False):
-        views = [gather_rows(at_least_float32(z)) for z in (z_a, z_b)]
+        sizes = rows_per_rank(z_a)
+        views = [gather_rows(at_least_float32(z), sizes) for z in (z_a, z_b)]
         if len(views[0]) < 2:
             raise E2MCError("VICReg needs at least 2 images in a batch for its variances")
         return {

@@ -4,10 +4,14 @@ Another kind is its shape in the configuration, a subclass of `Trunk`, and a lin
 `build_backbone`; training, extraction and fine-tuning ask only what `Trunk` says.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from e2mc.config.methods import Backbone
 from e2mc.errors import E2MCError
@@ -24,6 +28,12 @@ class Trunk(nn.Module):
     """D, the channels of the last map; as the shape in the configuration says."""
     one_pixel_size: int = 0
     """Largest images, in pixels, whose map has a single pixel before the last stage; 0: none."""
+    checkpointing: bool = False
+    """Whether what lies within `checkpointed` stages is computed again in the backward pass."""
+
+    def checkpointed(self) -> list[nn.Module]:
+        """Stages that forget what lies within them, if this is asked for."""
+        return []
 
     def feature_map(self, images: Tensor) -> Tensor:
         """(n, 3, height, width) images -> (n, D, h, w), the last map."""
@@ -87,9 +97,43 @@ class ResNet(Trunk, torchvision.models.ResNet):  # type: ignore[misc, name-defin
 
     def feature_map(self, images: Tensor) -> Tensor:
         """The last stage's map (res5)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        features: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return features
+        x: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        forgetful = self.checkpointed() if torch.is_grad_enabled() else []
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = _recomputed(stage, x) if stage in forgetful else stage(x)
+        return x
+
+    def checkpointed(self) -> list[nn.Module]:
+        """The first two: their maps are the largest, and half of the work is elsewhere."""
+        return [self.layer1, self.layer2] if self.checkpointing else []
+
+
+def _recomputed(stage: nn.Module, x: Tensor) -> Tensor:
+    """A stage whose inside is computed again in the backward pass: the same bits, less memory."""
+    made: Tensor = checkpoint(
+        stage,
+        x,
+        use_reentrant=False,
+        preserve_rng_state=False,
+        context_fn=lambda: (nullcontext(), _statistics_left_alone(stage)),
+    )
+    return made
+
+
+@contextmanager
+def _statistics_left_alone(stage: nn.Module) -> Iterator[None]:
+    """The first pass has counted the batch in; the second counts it into copies."""
+    layers = [layer for layer in stage.modules() if isinstance(layer, _BatchNorm)]
+    own = [dict(layer.named_buffers(recurse=False)) for layer in layers]
+    for layer, buffers in zip(layers, own, strict=True):
+        for name, buffer in buffers.items():
+            setattr(layer, name, buffer.clone())
+    try:
+        yield
+    finally:
+        for layer, buffers in zip(layers, own, strict=True):
+            for name, buffer in buffers.items():
+                setattr(layer, name, buffer)
 
 
 def build_backbone(shape: Backbone, zero_init_residual: bool = False) -> Trunk:

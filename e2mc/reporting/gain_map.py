@@ -56,6 +56,9 @@ def gains(experiment: Experiment, results: Path, evaluations: Sequence[Evaluatio
         Columns base, method, criterion, subset, classes, shots, n (pairs of trials), continued
         (mean accuracy, per cent), mean (gain, points), standard_error, low and high (95 %
         interval), pvalue, adjusted_pvalue, verdict and evaluation.
+
+    Raises:
+        E2MCError: no trial has both arms, or a result is damaged.
     """
     points = pd.concat([_points(results, cell) for cell in evaluations], ignore_index=True)
     lines: list[dict[str, Any]] = []
@@ -74,6 +77,8 @@ def gains(experiment: Experiment, results: Path, evaluations: Sequence[Evaluatio
                 | {"adjusted_pvalue": float(pvalue), "verdict": VERDICTS[sign]}
                 | {"evaluation": address(str(base), str(criterion), evaluations[0].protocol)}
             )
+    if not lines:
+        raise E2MCError(f"{results} has no trial of both arms yet: run `snakemake map` first")
     return pd.DataFrame(lines)
 
 
@@ -156,8 +161,6 @@ _MARKERS = dict(zip(VERDICTS, ("o", "^", "v"), strict=True))
 def figure_map(experiment: Experiment, results: Path, cells: Sequence[Evaluation]) -> Figure:
     """Gain against the number of classes: a row per base and criterion, a panel per subset."""
     frame = gains(experiment, results, cells)
-    if frame.empty:
-        raise E2MCError(f"{results} has no trial of both arms yet: run the evaluations first")
     rows = list(frame.groupby(["base", "criterion"], sort=False))
     kinds = list(frame["subset"].unique())
     drawing = Figure(figsize=(WIDTH, 2.0 * len(rows) + 0.3))

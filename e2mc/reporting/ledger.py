@@ -25,10 +25,8 @@ linear evaluation at each share of the labels: the mean over trials paired by se
 interval.
 
 | date | experiment | commit | machine | cost | trials | E²MC minus continued |
-|---|---|---|---|---|---|---|
 """
-_KEY = 4
-"""Leading cells that identify a run: recorded again, it replaces its line."""
+_RULE = "|---|---|---|---|---|---|---|\n"
 
 
 def record(results: Sequence[Path], ledger: Path) -> None:
@@ -41,14 +39,18 @@ def record(results: Sequence[Path], ledger: Path) -> None:
     Raises:
         E2MCError: a run is not complete, or a result is damaged or was made with other settings.
     """
-    kept = ledger.read_text(encoding="utf-8").splitlines() if ledger.exists() else []
-    found = [line.split(" | ") for line in kept if line.startswith("| 2")]
-    lines = {tuple(cells[:_KEY]): " | ".join(cells) for cells in found}
-    for folder in results:
-        cells = _line(folder).split(" | ")
-        lines[tuple(cells[:_KEY])] = " | ".join(cells)
+    kept = ledger.read_text(encoding="utf-8").partition(_RULE)[2] if ledger.exists() else ""
+    lines = {_run(line): line for line in kept.splitlines()}
+    lines |= {_run(line): line for line in map(_line, results)}
     newest_first = sorted(lines.values(), reverse=True)
-    write_text(ledger, _HEAD + "".join(f"{line}\n" for line in newest_first))
+    write_text(ledger, _HEAD + _RULE + "".join(f"{line}\n" for line in newest_first))
+
+
+def _run(line: str) -> tuple[str, ...]:
+    """What identifies a run: date, experiment, commit, machine. Recorded again, it replaces its
+    line.
+    """
+    return tuple(line.split(" | ")[:4])
 
 
 def _line(results: Path) -> str:
@@ -59,7 +61,7 @@ def _line(results: Path) -> str:
     found = headline(experiment, read_scores(results, shown))
     spent = total(costs(experiment, results).values())
     cells = (
-        max(one["date"] for one in made),
+        max(one.get("date", "") for one in made) or "–",
         experiment.name,
         _distinct(_commit(one["code"]) for one in made),
         _distinct(f"{one['device']}, {one['machine']}" for one in made),

@@ -12,13 +12,13 @@ from e2mc.reporting.published import published_test
 from e2mc.reporting.results import Evaluations, address, paired_trials, summarise
 from e2mc.reporting.significance import Comparison, compare_images, compare_over_trials
 from e2mc.reporting.statistics_tables import TEST_COLUMNS, TESTS, test_cells
-from e2mc.reporting.table import Cell, Column, Interval, Row, Shown, Statistic, Table
+from e2mc.reporting.table import Cell, Column, Interval, Row, Shown, Statistic, Table, signed
 
 SIGNIFICANCE = 0.05
 """Level of Table D.1 (the paper's)."""
 
 _ARMS = ("base", "e2mc")
-_SAME_TRIAL = Column("Same-trial $Δ$", "r")
+_SAME_TRIAL = Column("$Δ$ within a trial", "r", detail=True)
 
 
 def cells(found: Evaluations) -> pd.DataFrame:
@@ -137,10 +137,20 @@ def _verdict(frame: pd.DataFrame) -> str:
 
 
 def _same_trial(frame: pd.DataFrame) -> str:
+    """Whether the tested pairs say what the pairs of one trial say."""
     tested = frame.dropna(subset=["trial", "reference_trial"])
     others = int((tested["trial"] != tested["reference_trial"]).sum())
-    tests = f"; {others} of {len(tested)} rows test models of different trials" if others else ""
-    return f"Same-trial $Δ$: the smallest and the largest difference within a trial{tests}. "
+    lead = f"{others} of {len(tested)} rows test models of different trials. " if others else ""
+    turned = [
+        f"{PROTOCOLS[line['protocol']]} ({signed(line['same_trial_lowest'], 3)} to "
+        f"{signed(line['same_trial_highest'], 3)})"
+        for line in tested.to_dict("records")
+        if line["same_trial_lowest"] * line["difference"] < 0
+        or line["same_trial_highest"] * line["difference"] < 0
+    ]
+    if not turned:
+        return f"{lead}No difference within a trial has another sign than $Δ$. "
+    return f"{lead}Differences within a trial have another sign than $Δ$ for {'; '.join(turned)}. "
 
 
 def _across(frame: pd.DataFrame) -> str:

@@ -88,13 +88,19 @@ def from_rank_zero(number: int, place: Place) -> int:
 
 
 def parallel(module: nn.Module, place: Place) -> nn.Module:
-    """The module with gradients averaged over processes; itself if it is alone."""
+    """The module with gradients averaged over processes; itself if it is alone.
+
+    Buffers are not broadcast before every step: those of synchronised BatchNorm and of SwAV's queue
+    are equal by themselves; of any others those of rank 0 count, which a broadcast leaves alone.
+    """
     if place.world_size == 1:
         return module
     from torch.nn.parallel import DistributedDataParallel
 
     devices = [place.device] if place.device.type == "cuda" else None
-    return DistributedDataParallel(module, device_ids=devices)
+    network = DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+    network.broadcast_buffers = False  # as an argument it is deprecated, its successor new
+    return network
 
 
 def synchronise_batch_norm(module: nn.Module, place: Place) -> nn.Module:

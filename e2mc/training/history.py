@@ -65,7 +65,7 @@ class History:
         if self.steps == 0:
             raise E2MCError(
                 f"epoch {len(self.rows) + 1}: the loss was finite in none of its steps. Lower the "
-                "learning rate or the criterion's weights, or use bfloat16 instead of float16."
+                "learning rate or the criterion's weights, or use float32 instead of float16."
             )
         means = (self.sums / self.steps).tolist()
         row = {

@@ -44,7 +44,8 @@ def train(
 
     The results are written once, at the end; of ``state`` only ``progress.json`` then remains. With
     snapshots beyond the model's epochs the run goes on after the model is finished; the model is
-    the one that it would be without them, bit for bit.
+    the one that it would be without them: to the bit on CPUs and in deterministic mode, else to
+    rounding.
 
     Args:
         settings: all that decides the outcome.
@@ -59,7 +60,7 @@ def train(
         E2MCError: unusable data or weights, a loss not finite, a directory in use, a full disk.
         Interrupted: SIGUSR2 or SIGTERM came; the state is saved.
     """
-    with session(state) as here:
+    with session(state, settings) as here:
         place, states = here.place, States(state, here)
         data, run = _open_data(settings, place), build_run(settings, start, place)
         states.resume(run)

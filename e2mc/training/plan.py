@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from e2mc.config.criteria import Criterion
 from e2mc.config.methods import Optimizer, Training
 from e2mc.config.protocols import IMAGENET_1K
@@ -13,6 +15,8 @@ from e2mc.training.run import Run
 
 PAPER_IMAGES = IMAGENET_1K.train
 PAPER_PROCESSES = 2
+FIRST_WITH_TF32 = (8, 0)
+"""Compute capability of NVIDIA's Ampere."""
 
 Plan = dict[str, tuple[Any, Any]]
 """What -> (this run, the paper); None: the paper has no such thing."""
@@ -54,7 +58,7 @@ def make_plan(
         "processes": (place.world_size, PAPER_PROCESSES),
         "effective learning rate": (_rate(training), paper and _rate(paper)),
         "optimizer": (_optimizer(recipe.optimizer), paper and _optimizer(paper_recipe.optimizer)),
-        "precision": (training.precision, paper and paper.precision),
+        "precision": (_precision(settings, place), paper and paper.precision),
         "device": (place.device.type, "cuda"),
     }
 
@@ -70,6 +74,15 @@ def _rate(training: Training) -> str:
     if training.predictor_learning_rate is not None:
         text += f", predictor {training.predictor_learning_rate:g}"
     return text
+
+
+def _precision(settings: TrainSettings, place: Place) -> str:
+    """The paper's GPUs were of a generation without TF32."""
+    precision = settings.training.precision
+    rounded = settings.tf32 and precision == "float32" and place.device.type == "cuda"
+    if not rounded or torch.cuda.get_device_capability(place.device) < FIRST_WITH_TF32:
+        return precision
+    return f"{precision}, convolutions in TF32"
 
 
 def _optimizer(optimizer: Optimizer) -> str:

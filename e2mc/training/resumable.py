@@ -17,8 +17,10 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from e2mc.config.settings import OnGPU
 from e2mc.data.views import TrainingViews
 from e2mc.training import state as files
+from e2mc.training.arithmetic import set_arithmetic
 from e2mc.training.distributed import Place, find_place, from_rank_zero, on_any_rank
 from e2mc.training.process_group import patience, process_group
 
@@ -61,16 +63,20 @@ class Session(NamedTuple):
 
 
 @contextmanager
-def session(folder: Path) -> Iterator[Session]:
+def session(folder: Path, settings: OnGPU) -> Iterator[Session]:
     """Set up torch, hold the run directory, hear signals and meet the other processes.
+
+    Args:
+        folder: run directory.
+        settings: of the stage.
 
     Raises:
         E2MCError: another training holds the run directory.
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)  # several trainings usually share a machine
-    torch.backends.cudnn.benchmark = True  # as all official scripts; bits repeat on CPUs only
     place = find_place()
+    set_arithmetic(settings)
     lock = files.run_lock(folder) if place.rank == 0 else nullcontext()
     with (
         _watched(),

@@ -91,6 +91,7 @@ def build_run(settings: TrainSettings, start: Path | None, place: Place) -> Run:
     # 1.6 times as fast on CPUs, and what tensor cores want
     module.to(place.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     synchronise_batch_norm(module, place)
+    module.backbone.checkpointing = settings.training.checkpointing
     if settings.training.compile:
         module.backbone.compile()  # in place: names in the state dict stay
     criterion = None

@@ -168,8 +168,8 @@ def admit_processes(folder: Path, before: int, now: int) -> None:
         return
     differs = (
         f"the state in {folder} was saved by {before} process(es), this run has {now}. Batches "
-        "and sums are divided among processes, so the final weights will not be, bit for bit, "
-        "those of an undisturbed run"
+        "and sums are divided among processes, so the final weights will be those of an "
+        "undisturbed run to rounding only, not to the bit"
     )
     if os.environ.get(ANY_PROCESSES) != "1":
         raise E2MCError(

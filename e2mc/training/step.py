@@ -65,7 +65,7 @@ def loss_of(
             return made.loss * math.inf, {}
         raise E2MCError(
             f"step {run.step + 1}: {error}; {found}. Lower the learning rate or the criterion's "
-            f"weights, or use bfloat16 instead of float16. States saved before it are in {state}."
+            f"weights, or use float32 instead of float16. States saved before it are in {state}."
         ) from error
     if run.first_loss is None:
         run.first_loss = made.loss.item()
@@ -91,5 +91,5 @@ def update(run: Run, loss: Tensor) -> None:
     if run.skipped > MOST_SKIPPED:
         raise E2MCError(
             f"step {run.step}: in {run.skipped} steps in a row the gradient was not finite. Lower "
-            "the learning rate or the criterion's weights, or use bfloat16 instead of float16."
+            "the learning rate or the criterion's weights, or use float32 instead of float16."
         )

@@ -31,6 +31,21 @@ def class_folders(root: Path) -> ImageNetSettings:
     return ImageNetSettings(root=root, lists={}, validation_fraction=None)
 
 
+def test_symbolic_links_that_lead_to_themselves_are_named(tmp_path: Path) -> None:
+    settings = class_folders(tmp_path)
+    image = tmp_path / "train/n01/loop.png"
+    image.symlink_to(image)
+    with pytest.raises(E2MCError, match=r"cannot read image .*loop.png: Too many levels"):
+        decode(image)
+    image.unlink()
+    (tmp_path / "train/n01/up").symlink_to(tmp_path / "train")
+    assert len(open_imagenet(settings, "train")) == 6, "a link to a folder above is no image"
+    loop = tmp_path / "train/loop"
+    loop.symlink_to(loop)
+    with pytest.raises(E2MCError, match=r"cannot read .*train/loop: Too many levels .*repair it"):
+        open_imagenet(settings, "train")
+
+
 def test_files_that_are_no_images_by_name_are_left_out_aloud(tmp_path, capsys) -> None:
     settings = class_folders(tmp_path)
     whole = open_imagenet(settings, "train").names

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from e2mc.config import Experiment, load_experiment
+from e2mc.config.evaluation import Subsets
 from e2mc.doctor.findings import Finding
 from e2mc.doctor.inputs import checkpoints, data_sets
 from e2mc.download import registry
@@ -45,6 +46,23 @@ def test_complete_data_are_counted_and_sampled(demo: Experiment) -> None:
     for split, size in zip(("train", "val"), counts["imagenet"], strict=True):
         assert size == len(list(demo.data.imagenet.root.glob(f"{split}/*/*")))
     assert ("ok", "imagenet: 34 of 600 images decoded", "") in findings
+
+
+def test_subsets_that_cannot_be_drawn_are_found_before_anything_is_trained(
+    own: Experiment,
+) -> None:
+    classes = len(list((own.data.imagenet.root / "train").iterdir()))
+
+    def found(**options: object) -> list[Finding]:
+        subsets = Subsets.model_validate({"classes": [2], "shots": [1], **options})
+        evaluation = own.evaluation.model_copy(update={"subsets": subsets})
+        asked = own.model_copy(update={"evaluation": evaluation})
+        return errors(data_sets(asked, all_images=False)[1])
+
+    assert found() == []
+    assert f"there are {classes} in all" in found(classes=[classes])[0].what
+    assert "labelled images, but class" in found(shots=[100_000])[0].what
+    assert "nowhere: no class" in found(groups={"one": ["nowhere", "else"]})[0].what
 
 
 def test_data_that_are_written_first_are_not_missed(own: Experiment) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from e2mc.config.experiment import Images
 from e2mc.config.methods import VICReg
-from e2mc.config.settings import Crops, DataSetSettings, ExtractSettings
+from e2mc.config.settings import Crops, DataSetSettings, ExtractSettings, OnGPU
 from e2mc.errors import E2MCError
 from e2mc.evaluation import fine_tuning
 from e2mc.evaluation.features import extract
@@ -31,7 +31,7 @@ def test_another_number_of_processes_is_refused_unless_asked_for(
     chosen, model = settings(root), root / "model.safetensors"
     pair = fine_tuning.build(chosen, 1, model, 2, Place(0, 2, 0))
     alone = fine_tuning.build(chosen, 1, model, 2, Place(0, 1, 0))
-    with session(tmp_path) as here:
+    with session(tmp_path, OnGPU()) as here:
         states = States(tmp_path / "1", here)
         pair.step = 3
         states.between_steps(pair, last=3)

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from e2mc.config.evaluation import Subsets
 from e2mc.config.settings import ProtocolSettings
@@ -122,13 +123,23 @@ def test_models_are_compared_on_the_same_draws(pairs, tmp_path):
     ("changes", "message"),
     [
         ({"classes": (12,)}, "a subset of 12 classes, but there are 12"),
-        ({"shots": (5,)}, "class n00 has 4 training images"),
-        ({"groups": {"one": ("n00", "n99")}}, "n99 is no class"),
-        ({"groups": {"one": ("n00",), "two": ("n00",)}}, "n00 is in two groups"),
-        ({"groups": {"one": CLASSES[:4]}}, "groups hold 4 classes, too few for a subset of 6"),
+        ({"shots": (5,)}, "5 labelled images, but class n00 has 4"),
+        ({"groups": {"one": ("n00", "n99"), "two": CLASSES[1:]}}, "n99: no class"),
     ],
 )
 def test_impossible_points_are_refused(pairs, tmp_path, changes, message):
     with pytest.raises(E2MCError, match=message):
         run(pairs, tmp_path, **changes)
     assert not (tmp_path / "subsets" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"one": ("n00",), "two": ("n00",)}, "n00 stands twice"),
+        ({"one": CLASSES[:4]}, "groups hold 4 classes, too few for a subset of 6"),
+    ],
+)
+def test_groups_are_checked_when_they_are_read(groups, message):
+    with pytest.raises(ValidationError, match=message):
+        settings(groups=groups)

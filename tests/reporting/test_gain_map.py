@@ -115,6 +115,11 @@ def test_a_missing_trial_is_left_out_of_both_arms(results: Path) -> None:
     assert set(counts["simsiam-60", "e2mc"]) == {TRIALS}
 
 
+def test_a_map_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(E2MCError, match="has no trial of both arms yet"):
+        written(tmp_path)
+
+
 def test_a_result_without_points_is_named(results: Path) -> None:
     cell = Cell("vicreg-60", "continued", 2, "subsets")
     path = results / layout.METRICS.format(**cell._asdict())

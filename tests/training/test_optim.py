@@ -62,16 +62,24 @@ def larc_reference(p: Tensor, mu: Tensor) -> None:
     p.sub_(RATE * mu)
 
 
-def solo_learn_reference(p: Tensor, mu: Tensor, rate: float, clip: bool, exclude: bool) -> None:
+def solo_learn_reference(
+    p: Tensor,
+    mu: Tensor,
+    rate: float,
+    clip: bool,
+    exclude: bool,
+    trust: float = TRUST,
+    decay: float = DECAY,
+) -> None:
     """LARS.step of solo-learn's solo/utils/lars.py (and Lightning Bolts) for one parameter."""
     assert p.grad is not None
     direction = p.grad
     weight_norm, gradient_norm = torch.norm(p), torch.norm(p.grad)
     if (p.ndim != 1 or not exclude) and weight_norm != 0 and gradient_norm != 0:
-        lars_rate = TRUST * weight_norm / (gradient_norm + weight_norm * DECAY + 1e-8)
+        lars_rate = trust * weight_norm / (gradient_norm + weight_norm * decay + 1e-8)
         if clip:
             lars_rate = min(lars_rate / rate, 1)
-        direction = (direction + DECAY * p) * lars_rate
+        direction = (direction + decay * p) * lars_rate
     mu.mul_(MOMENTUM).add_(direction)
     p.sub_(rate * mu)
 

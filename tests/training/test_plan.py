@@ -41,6 +41,17 @@ def test_differences_stand_beside_the_papers_values():
     assert lines["precision"] == "bfloat16  (paper: float16)"
 
 
+def test_options_of_the_trust_ratio_are_said():
+    changed = {"optimizer": {"rule": "larc", "trust": 0.02, "clip": True, "adapt_1d": False}}
+    vicreg = {**EXPERIMENT["methods"]["vicreg"], **changed}
+    experiment = {**EXPERIMENT, "methods": {**EXPERIMENT["methods"], "vicreg": vicreg}}
+    settings = pretrain_settings(parse_experiment(experiment, "test"), "vicreg", "continued", 0)
+    here, paper = make_plan(settings, Path("base"), 1000, 8, Place(0, 1, 0))["optimizer"]
+    common = "momentum 0.9, decay 1e-06"
+    assert here == f"larc, {common}, trust 0.02, clipped, 1-d parameters left out"
+    assert paper == f"lars, {common}, trust 0.001"
+
+
 def test_the_first_loss_stands_beside_what_is_known_of_it():
     found = {"base_loss": -0.91234, "nothing_learned": 0.0, "reported": (-0.94, -0.93)}
     line = describe_first_step(found)

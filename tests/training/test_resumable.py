@@ -8,6 +8,7 @@ from threading import Event
 import pytest
 import torch
 
+from e2mc.config.settings import OnGPU
 from e2mc.errors import E2MCError
 from e2mc.methods.vicreg import VICReg
 from e2mc.models import load_state
@@ -47,7 +48,7 @@ def test_a_training_goes_on_while_the_state_of_an_earlier_step_is_written(
 
     monkeypatch.setattr(state, "save_state", slow)
     counter = Counter()
-    with session(tmp_path) as here:
+    with session(tmp_path, OnGPU()) as here:
         counter.do_step()
         States(tmp_path, here).between_steps(counter, last=9)
         counter.do_step()
@@ -67,7 +68,7 @@ def test_a_state_that_could_not_be_written_ends_the_training_at(
 
     monkeypatch.setattr(state, "save_state", full)
     counter = Counter()
-    with session(tmp_path) as here:
+    with session(tmp_path, OnGPU()) as here:
         states = States(tmp_path, here)
         counter.do_step()
         states.between_steps(counter, last)

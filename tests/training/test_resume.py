@@ -18,7 +18,7 @@ import torch
 import torch._dynamo  # DDP needs it: 3 s, which forked children then save
 
 from e2mc.config.criteria import E2MC, CorInfoMax
-from e2mc.config.settings import TrainSettings
+from e2mc.config.settings import OnGPU, TrainSettings
 from e2mc.data.sampling import epoch_batches
 from e2mc.errors import E2MCError
 from e2mc.models import load_state
@@ -42,6 +42,11 @@ def assert_same(first: Path, second: Path) -> None:
 def losses(folder: Path) -> list[str]:
     lines = (folder / "history.csv").read_text().splitlines()
     return [line.rsplit(",", 2)[0] for line in lines]  # not the two that measure time
+
+
+def first_step(folder: Path) -> dict[str, float]:
+    found: dict[str, float] = json.loads((folder / "metrics.json").read_text())["first_step"]
+    return found
 
 
 def newest_step(folder: Path) -> int:
@@ -79,6 +84,7 @@ def test_killed_many_times(images, tmp_path, save_every_step, method, criterion)
     assert kills >= 2
     assert_same(tmp_path / "undisturbed" / RESULTS[0], tmp_path / "killed" / RESULTS[0])
     assert losses(tmp_path / "undisturbed") == losses(tmp_path / "killed")
+    assert first_step(tmp_path / "undisturbed") == first_step(tmp_path / "killed")
 
 
 def test_two_processes_killed(images, tmp_path, save_every_step):
@@ -231,7 +237,7 @@ def test_state_of_another_configuration_is_not_resumed(images, tmp_path, capsys)
             tiny_settings(images, learning_rate=0.1),
         )
     )
-    with session(tmp_path) as here:
+    with session(tmp_path, OnGPU()) as here:
         run.step = 5
         States(tmp_path, here).between_steps(run, last=5)
         for resumed, step in ((same, 5), (other, 0)):
@@ -255,7 +261,7 @@ def test_another_number_of_processes_is_refused_unless_asked_for(
     train(settings, tmp_path / "moved")
     said = capfd.readouterr()
     assert "first step              2\n" in said.out
-    assert "WARNING: the state in " in said.err and "bit for bit" in said.err
+    assert "WARNING: the state in " in said.err and "to rounding only" in said.err
     cost = json.loads((tmp_path / "moved/metrics.json").read_text())["cost"]
     assert (cost["processes"], cost["processes_before"], cost["restarts"]) == (1, [2], 1)
     one, other = (load_state(tmp_path / name / RESULTS[0]) for name in ("undisturbed", "moved"))

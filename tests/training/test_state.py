@@ -43,6 +43,20 @@ def test_newest_of_two_kept_states_is_loaded(tmp_path):
     assert loaded["nested"] == [{"epoch": 100}]
 
 
+def test_the_newest_state_is_that_of_most_steps_whatever_the_clock_said(tmp_path):
+    save_state(tmp_path, 1, payload(1))
+    save_state(tmp_path, 2, payload(2))
+    for step, moment in ((1, 4e9), (2, 0)):
+        for path in tmp_path.glob(f"step-*{step}.*"):
+            os.utime(path, (moment, moment))
+    assert load_newest_state(tmp_path)[0] == 2
+    save_state(tmp_path, 3, payload(3))
+    assert [name for name in names(tmp_path) if name.endswith(".pt")] == [
+        "step-000000000002.pt",
+        "step-000000000003.pt",
+    ]
+
+
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty"])
 def test_damaged_newest_state_falls_back_loudly(tmp_path, capsys, damage):
     save_state(tmp_path, 1, payload(1))

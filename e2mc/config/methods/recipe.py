@@ -125,7 +125,11 @@ class Training(Strict):
     warmup_epochs: int = Field(0, ge=0)
     """Linear warm-up from zero before the schedule."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Autocast type of network and base loss; criteria are always computed in float32."""
+    """Autocast type of the network; losses and criteria are always computed in float32. What its
+    rounding does to E2MC's gradient: docs/faithfulness.md."""
+    checkpointing: bool = Field(False, exclude=True)
+    """Compute the trunk's first two stages again in the backward pass instead of keeping them: the
+    same bits, less than half of the memory, more time. `e2mc doctor` says what a GPU needs."""
     compile: bool = False
     """torch.compile the trunk: a minute or more at every start, fewer per epoch on a GPU. Rounding
     differs."""

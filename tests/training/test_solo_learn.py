@@ -1,0 +1,163 @@
+"""Steps of config/cifar10.yaml are those of solo-learn's scripts/pretrain/cifar, in float64.
+
+The reference is typed anew from solo-learn (9187ea3): torchvision's trunk with a 3x3 stem, heads,
+`solo/losses`, `solo/utils/lars.py` and torch's SGD. Both train on the same batches from the same
+weights. Of its last VICReg layer solo-learn trains a bias, whose gradient is zero.
+
+Not theirs in config/cifar10.yaml, and so not compared: their stem pads by 2 pixels, their residual
+branches do not begin at zero, their warm-up begins at 3e-5, and the prototypes of their SwAV have
+trained lengths (`weight_norm`), where the official code and ours normalise them.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.resnet import BasicBlock, ResNet
+
+from e2mc.config import load_experiment
+from e2mc.config.methods import AnyRecipe, Backbone
+from e2mc.methods import Method, build_method
+from e2mc.training.optim import build_optimizer, set_learning_rate
+from tests.training.test_optim import solo_learn_reference
+
+CONFIG = Path(__file__).parents[2] / "config/cifar10.yaml"
+BACKBONE = Backbone(block="basic", layers=(1, 1, 1, 1), width=4, stem="cifar")
+STEPS, BATCH = 12, 16
+Views = tuple[Tensor, Tensor]
+
+
+def recipe_of(base: str, **smaller: object) -> AnyRecipe:
+    """As configured, but for the widths of the heads."""
+    return load_experiment(CONFIG).recipe(base).model_copy(update=smaller)
+
+
+def batches() -> Iterator[Views]:
+    rng = torch.Generator().manual_seed(1)
+    for _ in range(STEPS):
+        images = torch.randn(BATCH, 3, 16, 16, generator=rng, dtype=torch.float64)
+        noise = 0.3 * torch.randn(2, *images.shape, generator=rng, dtype=torch.float64)
+        yield images + noise[0], images + noise[1]
+
+
+def rates(peak: float) -> list[float]:
+    """Up and down again, so that the trust ratio is clipped in some steps and not in others."""
+    return [peak * min(step + 1, STEPS - step) / (STEPS / 2) for step in range(STEPS)]
+
+
+class Solo(nn.Module):
+    """Their trunk and heads, with our first weights."""
+
+    def __init__(self, ours: Method) -> None:
+        super().__init__()
+        self.backbone = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=1)
+        self.backbone.conv1 = nn.Conv2d(3, 4, kernel_size=3, stride=1, padding=1, bias=False)
+        self.backbone.maxpool = nn.Identity()
+        width, self.backbone.inplanes = 4, 4
+        self.backbone.bn1 = nn.BatchNorm2d(width)
+        for stage in range(4):
+            layer = self.backbone._make_layer(BasicBlock, width << stage, 1, 1 + (stage > 0))
+            setattr(self.backbone, f"layer{stage + 1}", layer)
+        self.backbone.fc = nn.Identity()
+        self.projector = copy.deepcopy(ours.projector)
+        self.predictor = copy.deepcopy(getattr(ours, "predictor", None))
+        self.double().load_state_dict(ours.state_dict())
+
+
+def vicreg_loss_func(solo: Solo, views: Views) -> Tensor:
+    """`solo/losses/vicreg.py` with the weights of the yaml: 25, 25, 1."""
+    z1, z2 = (solo.projector(solo.backbone(view)) for view in views)
+    std_loss, cov_loss = 0.0, 0.0
+    for z in (z1, z2):
+        std_loss += torch.mean(F.relu(1 - torch.sqrt(z.var(dim=0) + 1e-4)))
+        centred = z - z.mean(dim=0)
+        cov = centred.T @ centred / (len(z) - 1)
+        off = ~torch.eye(z.shape[1], dtype=torch.bool)
+        cov_loss += cov[off].pow(2).sum() / z.shape[1]
+    return 25 * F.mse_loss(z1, z2) + 25 * std_loss + cov_loss
+
+
+def simsiam_loss_func(solo: Solo, views: Views) -> Tensor:
+    """`solo/losses/simsiam.py`, halved for either side as in `solo/methods/simsiam.py`."""
+    assert solo.predictor is not None
+    z1, z2 = (solo.projector(solo.backbone(view)) for view in views)
+    p1, p2 = solo.predictor(z1), solo.predictor(z2)
+    first = -F.cosine_similarity(p1, z2.detach(), dim=-1).mean()
+    return first / 2 - F.cosine_similarity(p2, z1.detach(), dim=-1).mean() / 2
+
+
+def train_ours(method: Method, recipe: AnyRecipe) -> list[float]:
+    assert recipe.scratch is not None
+    groups = method.parameter_groups(recipe.scratch)
+    peak = recipe.scratch.learning_rate
+    optimizer = build_optimizer(groups, recipe.optimizer, peak)
+    losses = []
+    for rate, views in zip(rates(peak), batches(), strict=True):
+        set_learning_rate(optimizer, rate)
+        optimizer.zero_grad()
+        loss = method(list(views)).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def train_solo(
+    solo: Solo, loss_of: Callable[[Solo, Views], Tensor], peak: float, update: Callable[..., None]
+) -> list[float]:
+    losses, buffers = [], {}
+    trained = [p for p in solo.named_parameters() if p[1].requires_grad]
+    for rate, views in zip(rates(peak), batches(), strict=True):
+        solo.zero_grad()
+        loss = loss_of(solo, views)
+        loss.backward()
+        with torch.no_grad():
+            for name, p in trained:
+                buffer = buffers.setdefault(name, torch.zeros_like(p))
+                update(name, p, buffer, rate)
+        losses.append(loss.item())
+    return losses
+
+
+def lars(name: str, p: Tensor, buffer: Tensor, rate: float) -> None:
+    """eta 0.02, clip_lr, exclude_bias_n_norm, weight decay 1e-4."""
+    solo_learn_reference(p, buffer, rate, clip=True, exclude=True, trust=0.02, decay=1e-4)
+
+
+def sgd(name: str, p: Tensor, buffer: Tensor, rate: float) -> None:
+    """Weight decay 1e-5 on every parameter; `static_lr`: the predictor keeps the peak rate."""
+    assert p.grad is not None
+    buffer.mul_(0.9).add_(p.grad + 1e-5 * p)
+    p.sub_((1.0 if name.startswith("predictor") else rate) * buffer)
+
+
+def test_vicreg_takes_solo_learns_steps() -> None:
+    recipe = recipe_of("vicreg-200", projector=(24, 24, 24))
+    torch.manual_seed(0)
+    ours = build_method(recipe, BACKBONE).double()
+    solo = Solo(ours)
+    expected = train_solo(solo, vicreg_loss_func, peak=0.3 * 512 / 256, update=lars)
+    assert train_ours(ours, recipe) == pytest.approx(expected, rel=1e-9)
+    assert_equal_weights(ours, solo)
+
+
+def test_simsiam_takes_solo_learns_steps() -> None:
+    recipe = recipe_of("simsiam-200", projector=24, predictor=8)
+    torch.manual_seed(0)
+    ours = build_method(recipe, BACKBONE).double()
+    solo = Solo(ours)
+    expected = train_solo(solo, simsiam_loss_func, peak=0.5 * 512 / 256, update=sgd)
+    assert train_ours(ours, recipe) == pytest.approx(expected, rel=1e-7)
+    assert_equal_weights(ours, solo)
+
+
+def assert_equal_weights(ours: Method, solo: Solo) -> None:
+    expected = solo.state_dict()
+    found = ours.state_dict()
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-6, atol=1e-9, msg=name)
