@@ -73,7 +73,7 @@ def test_loader_processes_against_cpus_and_shared_memory(
         (13, 64e6, ["error"]),
         (16, 16e9, ["ok"]),
     ):
-        monkeypatch.setattr(memory, "usable_cpus", lambda cpus=cpus: cpus)
+        monkeypatch.setattr(loading, "usable_cpus", lambda cpus=cpus: cpus)
         monkeypatch.setattr(
             memory.shutil, "disk_usage", lambda path, size=size: Usage(int(size), 0, 0)
         )
