@@ -202,7 +202,7 @@ def keep(file: Path, arguments: argparse.Namespace, found: dict[str, dict[str, A
                 "device": device_name(arguments.device),
                 "torch": torch.__version__,
                 "method": method,
-                "precision": settings_of(method, arguments.batch).training.precision,
+                "precision": precision_of(method, arguments),
                 "batch": arguments.batch,
                 "images_per_second": f"{arguments.batch / sum(seconds):.1f}",
                 "data_share": f"{seconds.data / sum(seconds):.2f}",
@@ -216,6 +216,12 @@ def keep(file: Path, arguments: argparse.Namespace, found: dict[str, dict[str, A
         if new:
             writer.writeheader()
         writer.writerows(rows)
+
+
+def precision_of(method: str, arguments: argparse.Namespace) -> str:
+    """As the loop runs it: a CPU has no float16."""
+    precision = settings_of(method, arguments.batch).training.precision
+    return "bfloat16" if arguments.device == "cpu" and precision == "float16" else precision
 
 
 def device_name(device: str) -> str:

@@ -55,13 +55,18 @@ def import_checkpoint(arguments: Arguments) -> None:
     experiment = _experiment(arguments)
     settings = stages.import_checkpoint_settings(experiment, arguments.base)
     registered = experiment.bases[arguments.base].registered
+    source: dict[str, object] = {}
     if registered is not None:
         # a file placed by hand is held to the same hash as a download
-        fetch_file(find_checkpoint(registered), arguments.source.parent, _open_checkpoint)
+        file = find_checkpoint(registered)
+        fetch_file(file, arguments.source.parent, _open_checkpoint)
+        source["url"] = file.url
+        source["hash"] = "pinned at first download" if file.sha256 is None else "published"
     import_official(arguments.source, settings.recipe, settings.backbone, arguments.output)
     made = provenance(settings.model_dump(mode="json"), {"source": arguments.source})
     record = arguments.output.with_suffix(".json")
-    write_record(record, {"provenance": made}, [arguments.output])
+    source |= {"sha256": made["inputs"]["source"], "bytes": arguments.source.stat().st_size}
+    write_record(record, {"source": source, "provenance": made}, [arguments.output])
 
 
 def scratch(arguments: Arguments) -> None:

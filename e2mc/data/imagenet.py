@@ -18,6 +18,7 @@ from e2mc.data.labels import read_list
 from e2mc.errors import E2MCError
 
 EXTENSIONS = (".jpeg", ".jpg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+CONVERT = f"images are {' '.join(EXTENSIONS)}: convert what is one, and remove the rest"
 
 
 def open_imagenet(settings: ImageNetSettings, split: Split) -> ImageSet:
@@ -73,12 +74,18 @@ def _read(root: Path, folder: str, other: str) -> ImageSet:
         labels += [label] * len(files)
         others += [f"{name}/{file}" for file in left_out]
     if others:
-        _warn(
-            f"{len(others)} file(s) in the class folders of {root / folder} are left out: "
-            f"{some(others)}. Images are {' '.join(EXTENSIONS)}: convert what is one, and remove "
-            "the rest"
-        )
+        _warn(f"{_told(root / folder, others)}: {CONVERT}")
     return ImageSet(root, tuple(names), np.asarray(labels, np.int64), classes)
+
+
+def left_out(folder: Path) -> str | None:
+    """What lies in the class folders of a split and is no image by its name; None: nothing."""
+    others = [f"{name}/{file}" for name in _classes(folder) for file in _images(folder / name)[1]]
+    return _told(folder, others) if others else None
+
+
+def _told(folder: Path, others: list[str]) -> str:
+    return f"{len(others)} file(s) in the class folders of {folder} are left out: {some(others)}"
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
@@ -94,7 +101,13 @@ def _classes(folder: Path) -> tuple[str, ...]:
             f"cannot read {error.filename or folder}: {error.strerror}; remove or repair it"
         ) from error
     if not classes:
-        raise E2MCError(f"{folder} has no class folders: expected {folder}/<class>/<image>")
+        flat = any(path.suffix.lower() in EXTENSIONS for path in folder.iterdir())
+        advice = (
+            "; its images lie there without: ImageNet's validation archive is so, and has to be "
+            "sorted by the published labels, as many `valprep` scripts do"
+        )
+        expected = f"{folder} has no class folders: expected {folder}/<class>/<image>"
+        raise E2MCError(f"{expected}{advice if flat else ''}")
     return tuple(classes)
 
 
@@ -115,7 +128,9 @@ def _images(folder: Path) -> tuple[list[str], list[str]]:
     files = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
     images = [name for name in files if name.lower().endswith(EXTENSIONS)]
     if not images:
-        raise E2MCError(f"class folder {folder} holds no image: fill it, or remove the class")
+        raise E2MCError(
+            f"class folder {folder} holds no image: fill it, or remove the class; {CONVERT}"
+        )
     return images, [name for name in files if not name.lower().endswith(EXTENSIONS)]
 
 

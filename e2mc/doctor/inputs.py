@@ -19,6 +19,7 @@ from e2mc.data.checks import (
     refuse_impossible_subsets,
 )
 from e2mc.data.image_set import LabelledImages, Split, open_images
+from e2mc.data.imagenet import CONVERT, left_out
 from e2mc.doctor.findings import Finding
 from e2mc.download.pins import read_pins
 from e2mc.download.registry import REGISTRY, PublicFile, find_checkpoint, label_list_hashes
@@ -60,6 +61,8 @@ def data_sets(experiment: Experiment, all_images: bool) -> tuple[Counts | None, 
             counts[dataset] = (len(train), len(test))
             for images in (train, test):
                 findings += _decoded(dataset, images, all_images)
+            if dataset_of(dataset).opener.startswith("e2mc.data.imagenet:"):
+                findings += _left_out(train, test)
             if dataset == IMAGENET.name:
                 findings += _subsets(experiment, train)
     return counts if len(counts) == len(checks) else None, findings
@@ -105,6 +108,14 @@ def _check(experiment: Experiment, name: str) -> tuple[Check, Opener]:
     lists = label_list_hashes() if original else None
     checked = partial(check_imagenet, data, original, lists)
     return checked, open_split
+
+
+def _left_out(*splits: LabelledImages) -> Iterator[Finding]:
+    """Files in class folders that are no images by their names, `.heic` and `.gif` among them."""
+    for folder in sorted({one.root / one.names[0].split("/")[0] for one in splits}):
+        found = left_out(folder)
+        if found is not None:
+            yield Finding("warning", found, CONVERT)
 
 
 def _decoded(dataset: str, images: LabelledImages, all_images: bool) -> Iterator[Finding]:
@@ -159,7 +170,10 @@ def _registered(checkpoint: PublicFile) -> Finding:
                 f"{path} has {size} bytes, {pin.bytes} are pinned",
                 "move it away; it is then downloaded again",
             )
-        return Finding("ok", f"{name}: {path}, {'pinned' if pin else 'pinned on first use'}")
+        held = "pinned at first download" if pin else "its hash will be pinned"
+        if checkpoint.sha256 is not None:
+            held = "held to the published hash"
+        return Finding("ok", f"{name}: {path}, {held}")
     reasons = []
     for source in (checkpoint.url, *checkpoint.mirrors):
         try:

@@ -8,7 +8,6 @@ from e2mc.cluster.settings import CLUSTER_SETTINGS, Cluster, load_cluster
 from e2mc.config import stages
 from e2mc.config.experiment import Experiment
 from e2mc.config.settings import TrainSettings
-from e2mc.data.loading import usable_cpus
 from e2mc.doctor.findings import Finding
 from e2mc.errors import E2MCError
 
@@ -89,11 +88,13 @@ def _gpu_bytes(cluster: Cluster | None, rule: str) -> int | None:
 
 def loaders(experiment: Experiment) -> Iterator[Finding]:
     """Loader processes against the CPUs and the shared memory of this machine."""
+    from e2mc.data import loading
+
     workers = experiment.data.workers
-    loading = [one for one in trainings(experiment) if one[2].recipe.views.pipeline != "tensor"]
-    if not workers or not loading:
+    loaded = [one for one in trainings(experiment) if one[2].recipe.views.pipeline != "tensor"]
+    if not workers or not loaded:
         return
-    cpus = usable_cpus()
+    cpus = loading.usable_cpus()
     if workers >= cpus:
         yield Finding(
             "warning",
@@ -104,7 +105,7 @@ def loaders(experiment: Experiment) -> Iterator[Finding]:
         )
     if not SHARED.exists():
         return
-    needed = max(PREFETCHED * workers * _batch_bytes(settings) for _, _, settings in loading)
+    needed = max(PREFETCHED * workers * _batch_bytes(settings) for _, _, settings in loaded)
     there = shutil.disk_usage(SHARED).total
     what = f"{SHARED} has {there / 1e9:.1f} GB; loader processes fill up to {needed / 1e9:.1f} GB"
     if needed < there:

@@ -1,1 +1,1 @@
-"""Public files: the registry of what is known, and downloads that are verified and resumed."""
+"""Public files: the registry of what is known, and downloads resumed and held to their hash."""

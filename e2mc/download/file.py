@@ -1,4 +1,4 @@
-"""Download one file: resumed, verified, and under its final name only when complete.
+"""Download one file: resumed, held to its hash, and under its final name only when complete.
 
 A partial file ``.<name>.<state>.<unique>.part`` lies beside the destination. ``state`` is a
 digest of the URL and of the ETag, Last-Modified and length that the server reported, so a part

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,16 +176,26 @@ def _write_shards(
     views = [View(crop, at) for at, crop in enumerate(job.crops)]
     every = [batch for of_shard in batches.values() for batch in of_shard]
     images = seen(settings, job.images, views, every, place.device)
-    for number, of_shard in batches.items():
-        began = time.perf_counter()
-        features = compute(settings, trunk, images, of_shard, len(views), job.dims)
-        names = job.images.names[slice(*bounds[number])]
-        for rows in (view for kind in features.values() for view in kind):
-            require_finite(rows, names, f"{job.name}: the features of {{}} are")
-        seconds = time.perf_counter() - began
-        for kind, folder in folders.items():
-            write_shard(shard_path(folder, number), features[kind], job.source, seconds)
-        print(f"{job.name}: {bounds[number][1]} of {len(job.images)} images", flush=True)
+    writing: list[Future[None]] = []
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        for number, of_shard in batches.items():
+            began = time.perf_counter()
+            features = compute(settings, trunk, images, of_shard, len(views), job.dims)
+            names = job.images.names[slice(*bounds[number])]
+            for rows in (view for kind in features.values() for view in kind):
+                require_finite(rows, names, f"{job.name}: the features of {{}} are")
+            seconds = time.perf_counter() - began
+            for done in writing:  # of the shard before: two are in memory, never more
+                done.result()
+            writing = [
+                writer.submit(
+                    write_shard, shard_path(folder, number), features[kind], job.source, seconds
+                )
+                for kind, folder in folders.items()
+            ]
+            print(f"{job.name}: {bounds[number][1]} of {len(job.images)} images", flush=True)
+        for done in writing:
+            done.result()
 
 
 def _all_shards(job: _Job, output: Path) -> dict[Kind, list[Shard]]:

@@ -110,7 +110,7 @@ def recheck(experiment: Experiment, workflow: Any, say: Callable[[str], None]) -
             os.close(alone)
 
 
-def calm(scheduling: Any) -> None:
+def calm(scheduler: Any) -> None:
     """Take Snakemake's default limit of 100 jobs a second away; one that a user sets stays.
 
     Under a limit, Snakemake 9's scheduler goes through all waiting jobs again a second after it has
@@ -118,11 +118,11 @@ def calm(scheduling: Any) -> None:
     tenth of the demo's processor time, and a core of a login node.
 
     Args:
-        scheduling: Snakemake's settings of its scheduler; None where it schedules nothing.
+        scheduler: Snakemake's, before it has begun.
     """
-    limit = getattr(scheduling, "max_jobs_per_timespan", None)
-    if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
-        scheduling.max_jobs_per_timespan = None
+    limiter = getattr(scheduler, "job_rate_limiter", None)
+    if limiter is not None and (limiter.max_jobs, limiter.timespan) == (100, 1):
+        scheduler.job_rate_limiter = None
 
 
 def estimate_filter(
@@ -148,7 +148,8 @@ def estimate_filter(
         event = getattr(record, "event", None)
         brief = workflow.dryrun and not workflow.output_settings.verbose
         if event != LogEvent.RUN_INFO:
-            return not (brief and event == LogEvent.JOB_INFO)
+            of_one = event == LogEvent.JOB_INFO or str(record.msg).startswith("Would remove")
+            return not (brief and of_one)
         if next(tables):
             return not brief
         from e2mc.plan.estimate import estimate

@@ -28,7 +28,7 @@ def checklist(experiment: Experiment, results: Path) -> str:
     lines = [f"# Reproducibility checklist: {experiment.name}", "", experiment.description, ""]
     for title, answers in (
         ("Models and algorithms", _models(experiment)),
-        ("Data", _data(experiment)),
+        ("Data", (*_data(experiment), *_checkpoints(experiment, results))),
         ("Code", _code(records)),
         ("Results", _results(experiment, results, records)),
     ):
@@ -61,6 +61,19 @@ def _data(experiment: Experiment) -> Answers:
     if experiment.data.prepare:
         yield "Preparation:", f"written by `e2mc prepare` ({experiment.data.prepare})"
     yield "Excluded data:", "none"
+
+
+def _checkpoints(experiment: Experiment, results: Path) -> Answers:
+    """What each base was when it was imported."""
+    for base in experiment.bases:
+        record = results / layout.CHECKPOINT_RECORD.format(base=base)
+        try:
+            source = read_json(record)["source"] if record.exists() else None
+        except (E2MCError, KeyError):
+            source = None
+        if source is not None:
+            held = f"; hash {source['hash']}" if "hash" in source else ""
+            yield f"Checkpoint {base}:", f"sha256 {source['sha256']}, {source['bytes']} bytes{held}"
 
 
 def _code(records: list[dict[str, Any]]) -> Answers:

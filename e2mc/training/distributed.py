@@ -98,9 +98,9 @@ def parallel(module: nn.Module, place: Place) -> nn.Module:
     from torch.nn.parallel import DistributedDataParallel
 
     devices = [place.device] if place.device.type == "cuda" else None
-    return DistributedDataParallel(
-        module, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
-    )
+    network = DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+    network.broadcast_buffers = False  # as an argument it is deprecated, its successor new
+    return network
 
 
 def synchronise_batch_norm(module: nn.Module, place: Place) -> nn.Module:

@@ -118,8 +118,9 @@ class Progress:
     def _line(self, loss: Tensor | None) -> str:
         at = self.content
         shown = "" if loss is None else f"loss {loss.item():.4g}  "
+        epoch = min(at["epoch"] + 1, at["epochs"])
         return (
-            f"epoch {at['epoch'] + 1}/{at['epochs']}  step {at['step']}/{at['steps']}  "
+            f"epoch {epoch}/{at['epochs']}  step {at['step']}/{at['steps']}  "
             f"{shown}{at['images_per_second']:.0f} images/s  {at['seconds_left']} s left"
         )
 

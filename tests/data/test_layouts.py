@@ -198,7 +198,10 @@ def test_damaged_class_folders(tmp_path: Path) -> None:
     with pytest.raises(E2MCError, match=r"no folder .*train"):
         open_imagenet(settings, "train")
     (tmp_path / "train").mkdir()
-    with pytest.raises(E2MCError, match="no class folders"):
+    with pytest.raises(E2MCError, match=r"no class folders.*<image>$"):
+        open_imagenet(settings, "train")
+    (tmp_path / "train" / "ILSVRC2012_val_00000001.JPEG").touch()
+    with pytest.raises(E2MCError, match="validation archive is so"):
         open_imagenet(settings, "train")
 
 

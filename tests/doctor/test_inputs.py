@@ -94,6 +94,18 @@ def test_every_broken_image_is_listed_on_request(own: Experiment) -> None:
     assert all(any(str(picture) in one.what for one in found) for picture in broken)
 
 
+def test_files_that_are_no_images_by_their_names_are_a_warning(own: Experiment) -> None:
+    train = own.data.imagenet.root / "train"
+    folder = next(path for path in sorted(train.iterdir()) if path.is_dir())
+    for name in ("a.heic", "b.gif"):
+        (folder / name).touch()
+    counts, findings = data_sets(own, all_images=False)
+    assert counts is not None
+    (warning,) = [finding for finding in findings if finding.level == "warning"]
+    assert f"2 file(s) in the class folders of {train} are left out" in warning.what
+    assert "convert" in warning.remedy
+
+
 def test_a_renamed_class_folder_and_a_missing_list(own: Experiment) -> None:
     root = own.data.imagenet.root
     own.data.imagenet.lists[10].unlink()

@@ -24,6 +24,7 @@ from e2mc.config import load_experiment, stages
 from e2mc.config.experiment import Images
 from e2mc.config.fits import LinearFit
 from e2mc.criteria import CRITERIA, E2MC, Criterion, slices
+from e2mc.data.imagenet import open_imagenet
 from e2mc.data.views import TrainingViews
 from e2mc.evaluation import neighbours, probe
 from e2mc.methods import build_method
@@ -154,20 +155,19 @@ def test_03_views(device: torch.device, photographs: Path, pipeline: str) -> Non
     found = []
     for where in (CPU, device):
         data = TrainingViews(
-            stages_images(photographs), recipe, Images(size=64, small_size=48), 24, 0, 0, where
+            open_imagenet(settings.data, "train"),
+            recipe,
+            Images(size=64, small_size=48),
+            24,
+            0,
+            0,
+            where,
         )
         views, _ = next(data.epoch(0))
         found.append([view.cpu() for view in views])
     for at_cpu, there in zip(*found, strict=True):
         # hue has corners, and solarisation a jump
         assert ((at_cpu - there).abs() > 2e-5).float().mean() <= 1e-4
-
-
-def stages_images(root: Path) -> Any:
-    from e2mc.config.settings import ImageNetSettings
-    from e2mc.data.imagenet import open_imagenet
-
-    return open_imagenet(ImageNetSettings(root=root, lists={}, validation_fraction=None), "train")
 
 
 def test_04_a_resnet_50(device: torch.device, say: list[str]) -> None:
@@ -255,6 +255,8 @@ def test_06_the_host_waits_for_little_in_a_steady_step(
     device: torch.device, photographs: Path, method: str, precision: str, ceiling: int
 ) -> None:
     """The finite loss; in float16 also the scale, twice, and whether a gradient is infinite."""
+    if device.type == "cpu":
+        pytest.skip("the pretended accelerator counts them")
     settings = settings_of(photographs, method, precision=precision)
     with on(device), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -295,7 +297,7 @@ def test_07_an_interrupted_training(
     if deterministic or device.type == "cpu":
         assert torch.equal(first, second)
     assert error(second, first) < 1e-3
-    (_, one), (_, other) = (found(tmp_path / name) for name in ("undisturbed", "stopped"))
+    (_, one), (_, other) = (last_state(tmp_path / name) for name in ("undisturbed", "stopped"))
     assert one["scaler"] == other["scaler"]
     if "queue" in one["module"]:
         assert_close(one["module"]["queue"], other["module"]["queue"], rtol=1e-2, atol=1e-3)
@@ -303,7 +305,7 @@ def test_07_an_interrupted_training(
     say.append(f"{method}, {mode}: {seconds:.1f} s for a start and six steps")
 
 
-def found(folder: Path) -> tuple[int, dict[str, Any]]:
+def last_state(folder: Path) -> tuple[int, dict[str, Any]]:
     state = load_newest_state(folder / "state")
     assert state is not None
     return state
@@ -391,10 +393,11 @@ def test_10_memory_is_what_was_foreseen(device: torch.device, say: list[str], me
 
 def test_11_the_command_line(device: torch.device, tmp_path: Path) -> None:
     """From training to every evaluation, by the workflow, on the demo in small."""
+    if device.type == "cpu":
+        pytest.skip("tests/workflow does so on a CPU")
     folder = checkout(tmp_path, small_experiment())
     command = [sys.executable, "-m", "snakemake", "all", "--cores", "4", "--quiet", "host"]
-    hidden = {} if device.type == "cuda" else {"CUDA_VISIBLE_DEVICES": ""}
-    environment = {**os.environ, **hidden, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280
@@ -402,7 +405,7 @@ def test_11_the_command_line(device: torch.device, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     (metrics, *_) = (folder / "results/demo").rglob("pretrain/**/metrics.json")
     used = yaml.safe_load(metrics.read_text())["provenance"]["device"]
-    assert (used == "cpu") == (device.type == "cpu")
+    assert used != "cpu"
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -51,10 +51,11 @@ def differentiate(images: Path, method: str, share: int, dtype: torch.dtype, fil
             run.module.to(dtype)
             assert run.criterion is not None
             run.criterion.to(dtype)
+            network = parallel(run.module, place)
             views = [own_rows(view, share, place.rank, place.world_size) for view in batch(method)]
             loss, _ = loss_of(
                 run,
-                parallel(run.module, place),
+                network,
                 [view.to(place.device, dtype) for view in views],
                 autocast("float32", place.device),
                 Path("state"),

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 from snakemake.cli import get_argument_parser
-from snakemake.settings.types import MaxJobsPerTimespan, SchedulingSettings
+from snakemake.scheduling.job_scheduler import JobRateLimiter
+from snakemake.settings.types import MaxJobsPerTimespan
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from e2mc.config import Experiment, parse_experiment
@@ -126,22 +127,23 @@ def test_a_process_knows_the_log_it_writes(tmp_path: Path, file: str, seen: bool
     assert done.stderr == (str(log) if seen else "None")
 
 
-@pytest.mark.parametrize(
-    ("given", "kept"), [("100/1s", None), ("1/1s", (1, 1)), ("100/1m", (100, 60)), (None, None)]
-)
+LIMITS = [("100/1s", None), ("1/1s", (1, 1)), ("100/1m", (100, 60)), (None, None)]
+
+
+@pytest.mark.parametrize(("given", "kept"), LIMITS)
 def test_only_snakemakes_default_limit_goes(
     given: str | None, kept: tuple[int, int] | None
 ) -> None:
-    limit = None if given is None else MaxJobsPerTimespan.parse_choice(given)
-    scheduling = SchedulingSettings(max_jobs_per_timespan=limit)
-    head.calm(scheduling)
-    left = scheduling.max_jobs_per_timespan
+    limit = None if given is None else JobRateLimiter(MaxJobsPerTimespan.parse_choice(given))
+    scheduler = SimpleNamespace(job_rate_limiter=limit)
+    head.calm(scheduler)
+    left = scheduler.job_rate_limiter
     assert (left and (left.max_jobs, left.timespan)) == kept
-    head.calm(None)
 
 
 def test_that_is_what_snakemake_limits_to_by_itself() -> None:
     default = get_argument_parser().get_default("max_jobs_per_timespan")
-    scheduling = SchedulingSettings(max_jobs_per_timespan=MaxJobsPerTimespan.parse_choice(default))
-    head.calm(scheduling)
-    assert scheduling.max_jobs_per_timespan is None
+    limiter = JobRateLimiter(MaxJobsPerTimespan.parse_choice(default))
+    scheduler = SimpleNamespace(job_rate_limiter=limiter)
+    head.calm(scheduler)
+    assert scheduler.job_rate_limiter is None

@@ -35,6 +35,15 @@ def test_what_made_the_results_is_counted(tmp_path: Path) -> None:
     assert "1.0 GPU-hours and 2 min of computing; jobs: 2" in text
 
 
+def test_checkpoints_are_named_with_hash_and_size(tmp_path: Path) -> None:
+    base = next(iter(DEMO.bases))
+    assert "Checkpoint" not in checklist(DEMO, tmp_path)
+    source = {"sha256": "ab12", "bytes": 345, "hash": "pinned at first download"}
+    write_json(tmp_path / layout.CHECKPOINT_RECORD.format(base=base), {"source": source})
+    told = f"**Checkpoint {base}:** sha256 ab12, 345 bytes; hash pinned at first download"
+    assert told in checklist(DEMO, tmp_path)
+
+
 def test_the_full_scale_names_its_data() -> None:
     paper = load_experiment(ROOT / "config/paper.yaml")
     text = checklist(paper, Path("results/paper"))

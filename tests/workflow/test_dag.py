@@ -179,7 +179,10 @@ ESTIMATE = re.compile(r"^(\d+) jobs: (.*)$", re.MULTILINE)
 def test_a_dry_run_says_what_it_takes(tmp_path: Path) -> None:
     paper = ("--configfile", "config/paper.yaml")
     folder = checkout(tmp_path)
-    ((count, text),) = ESTIMATE.findall(snakemake(folder, "-n", "all", *paper).stdout)
+    output = snakemake(folder, "-n", "all", *paper)
+    assert (output.stdout + output.stderr).count("\n") <= 60
+    ((count, text),) = ESTIMATE.findall(output.stdout)
+    assert output.stdout.index(text) < output.stdout.index("Job stats")
     assert text == f"{estimate(load_experiment(ROOT / 'config/paper.yaml'))}."
     assert int(count) == planned(folder, "all", *paper).total()
     ((_, text),) = ESTIMATE.findall(snakemake(folder, "-n", "table_d1", *paper).stdout)

@@ -35,8 +35,9 @@ def snakemake(folder: Path, *arguments: str) -> str:
 
 
 def test_it_plans_the_paper_unless_told_otherwise(folder: Path) -> None:
-    assert "results/paper/" in snakemake(folder, "--profile", "slurm", "-n", "all")
-    plan = snakemake(folder, "-n", "all", "--profile", "slurm", "--configfile", "config/demo.yaml")
+    listed = ("-n", "all", "--verbose", "--profile", "slurm")
+    assert "results/paper/" in snakemake(folder, *listed)
+    plan = snakemake(folder, *listed, "--configfile", "config/demo.yaml")
     assert "results/demo/" in plan
     assert "results/paper/" not in plan
 

@@ -28,7 +28,6 @@ except E2MCError as error:
 RESULTS = str(layout.results(experiment.name))
 CONFIG = f"{RESULTS}/{layout.EXPERIMENT}"
 
-head.calm(workflow.scheduling_settings)
 say = partial(logger.info, extra=head.PLAN)
 logger.addFilter(head.estimate_filter(experiment, workflow, say))
 
@@ -55,6 +54,7 @@ def start_head():
         head.start(experiment)
     except E2MCError as error:
         raise WorkflowError(str(error)) from None
+    head.calm(workflow.scheduler)
 
 
 def path(pattern):
