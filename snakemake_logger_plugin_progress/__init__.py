@@ -100,7 +100,7 @@ class LogHandler(LogHandlerBase):
         elif event == LogEvent.JOB_FINISHED and self.pace:
             self.pace.finish(record.job_id, now)
             self._show("", now)
-        elif record.levelno >= logging.WARNING or getattr(record, "plan", False):
+        elif record.levelno >= logging.WARNING or getattr(record, "plan", False) or _idle(record):
             self._say(self.format(record))
 
     def _show(self, what: str, now: float) -> None:
@@ -126,6 +126,13 @@ class LogHandler(LogHandlerBase):
         self.shown = ""
         sys.stderr.write(f"{end}{text}\n" if text else end)
         sys.stderr.flush()
+
+
+def _idle(record: logging.LogRecord) -> bool:
+    """Whether Snakemake says that there is nothing to do."""
+    from snakemake.common import NOTHING_TO_BE_DONE_MSG
+
+    return bool(record.getMessage() == NOTHING_TO_BE_DONE_MSG)
 
 
 def _minutes(seconds: float) -> str:

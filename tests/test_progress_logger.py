@@ -43,6 +43,13 @@ def test_a_run_without_errors_is_a_few_lines(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) <= 3
 
 
+def test_a_run_with_nothing_to_do_says_so(tmp_path: Path) -> None:
+    snakemake(tmp_path)
+    again = snakemake(tmp_path)
+    assert again.returncode == 0
+    assert again.stderr.startswith("Nothing to be done (all requested files are present")
+
+
 def test_an_error_is_shown_in_full_with_its_log(tmp_path: Path) -> None:
     done = snakemake(tmp_path, fails="second")
     assert done.returncode == 1
