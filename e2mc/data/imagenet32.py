@@ -16,7 +16,7 @@ from e2mc.config.experiment import ImageNetData
 from e2mc.data.decode import decode
 from e2mc.data.image_set import some
 from e2mc.data.imagenet import EXTENSIONS
-from e2mc.data.tree import NamedImage, write_images, write_tree
+from e2mc.data.tree import FOLDERS, NamedImage, write_images, write_tree
 from e2mc.errors import E2MCError
 
 SIZE = 32
@@ -25,7 +25,6 @@ ORIGIN = (
     f"ImageNet at {SIZE} pixels: images of another size were cropped to a square and resized once, "
     "by Pillow's bicubic filter, which is antialiased, and written as PNG"
 )
-_FOLDERS = {"train": "train", "test": "val"}
 _ANNOTATIONS = "val/val_annotations.txt"
 _IMAGE = re.compile(r"(?P<split>train|val)/(?P<folder>[^/]+)/(images/)?(?P<file>[^/]+)")
 
@@ -122,7 +121,7 @@ def _classes(source: Path, opened: _Source) -> dict[str, str]:
         )
     of_split = {
         folder: {category for name, category in classes.items() if name.startswith(f"{folder}/")}
-        for folder in _FOLDERS.values()
+        for folder in FOLDERS.values()
     }
     for folder, found_classes in of_split.items():
         if not found_classes:
@@ -150,7 +149,7 @@ def _images(
     source: Path, opened: _Source, classes: dict[str, str], resized: list[str], split: str
 ) -> Iterator[NamedImage]:
     """Images of a split, class by class; names of those that are not copied go to `resized`."""
-    of_split = (name for name in classes if name.startswith(f"{_FOLDERS[split]}/"))
+    of_split = (name for name in classes if name.startswith(f"{FOLDERS[split]}/"))
     for name in sorted(of_split, key=lambda name: (classes[name], name)):
         content = opened.read(name)
         image = decode(f"{source}/{name}", content)

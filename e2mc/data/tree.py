@@ -56,6 +56,10 @@ def _replaceable(root: Path) -> bool:
     return (root / MARKER).exists() or not any(root.iterdir())
 
 
+FOLDERS = {"train": "train", "test": "val"}
+"""Split -> its folder in a tree that is written here."""
+
+
 class NamedImage(NamedTuple):
     """One image of a source: its class, the suffix of its file, and its bytes."""
 
@@ -82,7 +86,7 @@ def write_images(
         Counts of classes and images.
     """
     counts: dict[str, int] = {}
-    for split, folder in _FOLDERS.items():
+    for split, folder in FOLDERS.items():
         names: dict[str, list[str]] = {}
         for category, suffix, content in images(split):
             kept = names.setdefault(category, [])
@@ -98,9 +102,6 @@ def write_images(
             write_lists(lists, imagenet.lists, imagenet.root, part)
             counts["classes"] = len(names)
     return counts
-
-
-_FOLDERS = {"train": "train", "test": "val"}
 
 
 def label_lists(

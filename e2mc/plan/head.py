@@ -169,7 +169,7 @@ def summary(experiment: Experiment) -> str:
     if not file.exists():
         return ""
     found = file.read_text(encoding="utf-8").rstrip("\n")
-    page = results / "index.html"
+    page = results / layout.FRONT_PAGE
     look = f"open {page} in a browser" if page.exists() else f"look into {results}/tables"
     return (
         f"\n{found}\n\nNext: {look}; change a key of the configuration (config/README.md) and "

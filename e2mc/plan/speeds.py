@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,11 +94,11 @@ def keep(experiment: Experiment, speeds: Speeds, images: Images) -> None:
     for work, rate in speeds.rates.items():
         values = (*ours, work, f"{rate:.4g}", "e2mc doctor --benchmark")
         rows.append(dict(zip(_COLUMNS, values, strict=True)))
-    write_text(MEASURED, "".join(map(_line, [dict(zip(_COLUMNS, _COLUMNS, strict=True)), *rows])))
-
-
-def _line(row: Mapping[str, str]) -> str:
-    return ",".join('"' + row[column].replace('"', '""') + '"' for column in _COLUMNS) + "\n"
+    text = StringIO()
+    writer = csv.DictWriter(text, _COLUMNS, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(MEASURED, text.getvalue())
 
 
 def _paper(experiment: Experiment) -> Speeds:

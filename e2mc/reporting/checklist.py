@@ -13,6 +13,7 @@ from e2mc.plan import layout
 from e2mc.plan.estimate import estimate
 from e2mc.plan.jobs import jobs
 from e2mc.reporting.costs import costs, total
+from e2mc.reporting.names import commit_name
 
 NOT_YET = "not known before the experiment has run"
 
@@ -79,13 +80,9 @@ def _checkpoints(experiment: Experiment, results: Path) -> Answers:
 def _code(records: list[dict[str, Any]]) -> Answers:
     yield "Dependencies:", "pyproject.toml; exact versions in constraints.txt, envs/"
     yield "Training and evaluation code:", "one command, `snakemake all`; docs/architecture.md"
-    yield "Commit:", _counted(f"{code['commit']}{_dirty(code)}" for code in _of(records, "code"))
+    yield "Commit:", _counted(map(commit_name, _of(records, "code")))
     versions = (f"torch {packages['torch']}" for packages in _of(records, "packages"))
     yield "Versions in use:", _counted(versions)
-
-
-def _dirty(code: dict[str, Any]) -> str:
-    return " with changes" if code["dirty"] else ""
 
 
 def _results(experiment: Experiment, results: Path, records: list[dict[str, Any]]) -> Answers:

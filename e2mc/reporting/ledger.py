@@ -14,6 +14,7 @@ from e2mc.plan.quantities import duration
 from e2mc.plan.recorded import refuse_other_settings
 from e2mc.reporting.costs import costs, total
 from e2mc.reporting.findings import Finding, base_name, headline
+from e2mc.reporting.names import commit_name
 from e2mc.reporting.results import read_scores
 from e2mc.statistics import trial_interval
 
@@ -63,7 +64,7 @@ def _line(results: Path) -> str:
     cells = (
         max(one.get("date", "") for one in made) or "–",
         experiment.name,
-        _distinct(_commit(one["code"]) for one in made),
+        _distinct(commit_name(one["code"], digits=10) for one in made),
         _distinct(f"{one['device']}, {one['machine']}" for one in made),
         f"{spent.gpu_hours:.1f} GPU-hours, {duration(spent.seconds)}",
         str(experiment.trials),
@@ -84,11 +85,6 @@ def _provenances(experiment: Experiment, results: Path) -> Iterator[dict[str, An
         )
     for file in files:
         yield read_json(file)["provenance"]
-
-
-def _commit(code: dict[str, Any]) -> str:
-    commit = (code["commit"] or "unknown")[:10]
-    return f"{commit} with changes" if code["dirty"] else commit
 
 
 def _distinct(texts: Iterator[str]) -> str:

@@ -1,6 +1,7 @@
 """How things are called in tables and figures, in the text of :mod:`e2mc.reporting.table`."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from e2mc.config import protocols
 from e2mc.config.methods import RECIPES
@@ -111,3 +112,8 @@ FIGURES = {
 def criterion_name(criterion: str) -> str:
     """Display name; a criterion of one's own keeps the name it has in the configuration."""
     return CRITERIA.get(criterion, criterion)
+
+
+def commit_name(code: Mapping[str, Any], digits: int | None = None) -> str:
+    """The code that made a result, as its provenance has it; `digits` of the commit, None: all."""
+    return (code["commit"] or "unknown")[:digits] + (" with changes" if code["dirty"] else "")

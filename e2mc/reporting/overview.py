@@ -15,6 +15,7 @@ from e2mc.plan.quantities import duration
 from e2mc.reporting.costs import costs, total
 from e2mc.reporting.frames import read_csv
 from e2mc.reporting.html import Page, Section, number
+from e2mc.reporting.names import commit_name
 from e2mc.reporting.reproduction import VERDICTS
 from e2mc.reporting.table import Cell, Column, Row, Table
 
@@ -98,7 +99,7 @@ def provenance(experiment: Experiment, results: Path) -> Table:
         if source:
             code = source["code"]
             packages = [f"{name} {version}" for name, version in source["packages"].items()]
-            commit = (code["commit"] or "unknown") + (" with changes" if code["dirty"] else "")
+            commit = commit_name(code)
             python = f"Python {source['python']}"
             made[commit, ", ".join([python, *packages]), source["machine"], source["device"]] += 1
     rows = [(*texts, str(results)) for texts, results in made.most_common()]

@@ -135,11 +135,16 @@ def sgd(name: str, p: Tensor, buffer: Tensor, rate: float) -> None:
     p.sub_((1.0 if name.startswith("predictor") else rate) * buffer)
 
 
-def test_vicreg_takes_solo_learns_steps() -> None:
-    recipe = recipe_of("vicreg-200", projector=(24, 24, 24))
+def models(recipe: AnyRecipe) -> tuple[Method, Solo]:
+    """Ours in float64, and one of the same weights for the re-typed loop."""
     torch.manual_seed(0)
     ours = build_method(recipe, BACKBONE).double()
-    solo = Solo(ours)
+    return ours, Solo(ours)
+
+
+def test_vicreg_takes_solo_learns_steps() -> None:
+    recipe = recipe_of("vicreg-200", projector=(24, 24, 24))
+    ours, solo = models(recipe)
     expected = train_solo(solo, vicreg_loss_func, peak=0.3 * 512 / 256, update=lars)
     assert train_ours(ours, recipe) == pytest.approx(expected, rel=1e-9)
     assert_equal_weights(ours, solo)
@@ -147,9 +152,7 @@ def test_vicreg_takes_solo_learns_steps() -> None:
 
 def test_simsiam_takes_solo_learns_steps() -> None:
     recipe = recipe_of("simsiam-200", projector=24, predictor=8)
-    torch.manual_seed(0)
-    ours = build_method(recipe, BACKBONE).double()
-    solo = Solo(ours)
+    ours, solo = models(recipe)
     expected = train_solo(solo, simsiam_loss_func, peak=0.5 * 512 / 256, update=sgd)
     assert train_ours(ours, recipe) == pytest.approx(expected, rel=1e-7)
     assert_equal_weights(ours, solo)
