@@ -15,8 +15,10 @@ _NOT_LAUNCHED = re.compile(
     "Unable to (create step|launch|confirm allocation)|launch failed|Unable to contact slurm"
 )
 _OF_SLURM = re.compile(r"^(slurmstepd|srun|submitit|slurmd)\b")
-_REQUEUED = re.compile(r"'scontrol', 'requeue'.* died with <Signals")
-"""Slurm has heard, and its SIGTERM was faster than its answer."""
+_REQUEUE = re.compile(r"'scontrol', 'requeue'")
+"""Last words of a job that asked to be queued again and got no good answer. Slurm knows whether it
+was: its SIGTERM may be faster than its answer, and it refuses where a user queues the same job
+again at that moment."""
 
 _KILLED = re.compile("killed by signal 9|killed by signal: Killed")
 """A process of the job, or a worker of its data loader."""
@@ -63,20 +65,28 @@ def outcome(record: Record) -> Outcome | None:
 
     A failure of one process counts at once: the others are killed without a result.
     """
+    results = _results(record)
+    for kind, value in results.values():
+        if kind == "error" and _REQUEUE.search(_last_line(value)):
+            return None
+        if kind == "error":
+            return Outcome(*(_first_death(record) or (_last_line(value), record.log)))
+    return Outcome(None) if len(results) == record.tasks else None
+
+
+def _results(record: Record) -> dict[Path, tuple[str, str]]:
+    """What submitit wrote of every process that has ended: "success" or "error", and a traceback;
+    nothing while one of them is being written.
+    """
     folder = record.submitit
     files = [f"{record.job_id}_{task}_result.pkl" for task in range(record.tasks)]
     try:
         # listing a folder makes a client of a network file system look again
         there = set(os.listdir(folder))  # noqa: PTH208
-        results = [pickle.loads((folder / file).read_bytes()) for file in files if file in there]
+        found = [folder / file for file in files if file in there]
+        return {file: pickle.loads(file.read_bytes()) for file in found}
     except (OSError, EOFError, pickle.UnpicklingError):
-        return None
-    for kind, value in results:
-        if kind == "error" and _REQUEUED.search(_last_line(value)):
-            return None
-        if kind == "error":
-            return Outcome(*(_first_death(record) or (_last_line(value), record.log)))
-    return Outcome(None) if len(results) == len(files) else None
+        return {}
 
 
 def _first_death(record: Record) -> tuple[str, str] | None:
@@ -114,15 +124,19 @@ def was_launched(complaint: str | None) -> bool:
 def last_words(record: Record) -> tuple[str, str | None]:
     """The log that tells most of a job without a result, and what it says if it is not the stage's.
 
-    A job that failed before its stage wrote anything is explained in submitit's own file.
+    A job that failed before its stage wrote anything, or since it did, is explained by submitit.
     """
     log = Path(record.log)
     begun = (record.submitted or 0) - _CLOCKS_DIFFER_SECONDS
     try:
-        if log.stat().st_size and log.stat().st_mtime >= begun:
-            return record.log, None
+        written = log.stat().st_mtime if log.stat().st_size else 0.0
     except OSError:
-        pass
+        written = 0.0
+    for file, (kind, value) in _results(record).items():
+        if kind == "error" and file.stat().st_mtime >= written:
+            return str(file).replace("_result.pkl", "_log.err"), _last_line(value)
+    if written and written >= begun:
+        return record.log, None
     for file, text in _error_files(record).items():
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         theirs = [line for line in lines if not _OF_SLURM.match(line)]

@@ -125,16 +125,24 @@ def test_whether_slurm_may_know_more_of_an_end(
     assert result.killed is killed
 
 
-def test_a_requeue_whose_answer_came_too_late_is_no_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "answer", ["died with <Signals.SIGTERM: 15>.", "returned non-zero exit status 1."]
+)
+def test_a_requeue_without_a_good_answer_may_have_been_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     job = record()
-    said = "Command '['scontrol', 'requeue', '12']' died with <Signals.SIGTERM: 15>."
+    said = f"Command '['scontrol', 'requeue', '12']' {answer}"
+    log = Path(job.log)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("stopped at step 7\n")
     has_error(job, 0, said)
     assert outcome(job) is None
-    has_error(job, 0, said.replace("died with <Signals.SIGTERM: 15>", "returned exit status 1"))
-    assert outcome(job) is not None
+    assert last_words(job) == (str(job.submitit / "12_0_log.err"), said), "if Slurm calls it over"
+    result = job.submitit / "12_0_result.pkl"
+    os.utime(log, ns=(0, result.stat().st_mtime_ns + 10**9))
+    assert last_words(job) == (job.log, None), "it was queued again and has run since"
 
 
 def test_the_log_that_tells_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

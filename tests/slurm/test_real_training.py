@@ -43,14 +43,14 @@ def test_disturbed_everywhere_the_weights_are_the_same(local: Path, checkout: Pa
     first = Head(checkout, target, *DEMO)
 
     first.until(lambda: some_steps(checkout, "scratch/swav-30"), "the base model is trained")
+    cluster.preempt(first.running_node("scratch/swav-30"))
+    first.until(lambda: restarts(checkout, "scratch/swav-30") >= 1, "it was preempted")
     second = Head(checkout, target, *DEMO)
     assert second.ends() != 0
     assert "another snakemake" in second.screen
-    cluster.preempt(first.running_node("scratch/swav-30"))
 
     run = "pretrain/swav-30/e2mc/trial0"
     first.until(lambda: some_steps(checkout, run), "it is trained further")
-    assert restarts(checkout, "scratch/swav-30") >= 1
     first.kill()
     job = str(record(checkout, "pretrain/swav-30-e2mc-trial0")["job_id"])
     cluster.run("scancel", "--signal=USR2", job)  # as at the end of its time

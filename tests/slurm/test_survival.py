@@ -4,6 +4,7 @@ The trainings are toys that behave as the real ones do (tests/slurm/toy.py), so 
 enough; test_real_training.py repeats the chief scenarios with the weights of real ones.
 """
 
+import subprocess
 import time
 from pathlib import Path
 
@@ -25,22 +26,33 @@ def log(folder: Path, name: str) -> str:
     return (folder / f"results/toy/logs/train/{name}.log").read_text()
 
 
-def test_preempted_requeued_or_out_of_time_a_training_goes_on_by_itself(tmp_path: Path) -> None:
-    # Slurm looks at time limits every half minute
-    trainings = {"preempted": 200, "requeued": 200, "timed": 400}
-    folder = toy(tmp_path / "toy", trainings, hours=1 / 60, warning_seconds=50)
+def test_preempted_or_requeued_a_training_goes_on_by_itself(tmp_path: Path) -> None:
+    trainings = {"preempted": 200, "requeued": 200, "requeued_twice_at_once": 200}
+    folder = toy(tmp_path / "toy", trainings)
     head = Head(folder, "all")
-    for name in trainings:
-        head.running_node(f"train/{name}")
     head.until(lambda: begun(folder, *trainings), "all have done some steps")
-    cluster.run("scontrol", "requeue", str(record(folder, "train/requeued")["job_id"]))
     cluster.preempt(head.running_node("train/preempted"))
+    cluster.run("scontrol", "requeue", str(record(folder, "train/requeued")["job_id"]))
+    warned = str(record(folder, "train/requeued_twice_at_once")["job_id"])
+    cluster.run("scancel", "--signal=USR2", warned)  # upon which it queues itself again
+    subprocess.run(["scontrol", "requeue", warned], check=False)  # whoever comes first
+    goes_on_by_itself(head, trainings)
+
+
+def test_out_of_time_a_training_goes_on_by_itself(tmp_path: Path) -> None:
+    # Slurm looks at time limits every half minute
+    trainings = {"timed": 400}
+    folder = toy(tmp_path / "toy", trainings, hours=1 / 60, warning_seconds=50)
+    goes_on_by_itself(Head(folder, "all"), trainings)
+
+
+def goes_on_by_itself(head: Head, trainings: dict[str, int]) -> None:
     head.succeeds()
-    assert finished(folder) == {name: weights(steps) for name, steps in trainings.items()}
+    assert finished(head.folder) == {name: weights(steps) for name, steps in trainings.items()}
     for name in trainings:
-        assert restarts(folder, f"train/{name}") >= 1
-        assert "stopped at step" in log(folder, name), "it lost nothing of what it had done"
-    assert submissions(folder) == jobs(*trainings)
+        assert restarts(head.folder, f"train/{name}") >= 1
+        assert "stopped at step" in log(head.folder, name), "it lost nothing of what it had done"
+    assert submissions(head.folder) == jobs(*trainings)
 
 
 def test_after_kill_9_a_second_head_finds_what_runs_and_what_has_ended(tmp_path: Path) -> None:
