@@ -5,8 +5,10 @@ The reference is typed anew from solo-learn (9187ea3): torchvision's trunk with 
 weights. Of its last VICReg layer solo-learn trains a bias, whose gradient is zero.
 
 Not theirs in config/cifar10.yaml, and so not compared: their stem pads by 2 pixels, their residual
-branches do not begin at zero, their warm-up begins at 3e-5, and the prototypes of their SwAV have
-trained lengths (`weight_norm`), where the official code and ours normalise them.
+branches do not begin at zero, their warm-up begins at 3e-5. In SwAV three things are the official
+code's, in ours and in this reference: prototypes are normalised before every step (theirs have
+trained lengths, `weight_norm`), both views go through trunk and head at once (theirs one by one,
+which changes the statistics of BatchNorm), and the queue joins when full (theirs from an epoch on).
 """
 
 import copy
@@ -22,6 +24,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from e2mc.config import load_experiment
 from e2mc.config.methods import AnyRecipe, Backbone
 from e2mc.methods import Method, build_method
+from e2mc.methods.swav import SwAV
 from e2mc.training.optim import build_optimizer, set_learning_rate
 from tests.training.test_optim import solo_learn_reference
 
@@ -65,6 +68,9 @@ class Solo(nn.Module):
         self.backbone.fc = nn.Identity()
         self.projector = copy.deepcopy(ours.projector)
         self.predictor = copy.deepcopy(getattr(ours, "predictor", None))
+        if isinstance(ours, SwAV):
+            self.prototypes = copy.deepcopy(ours.prototypes)
+            self.register_buffer("queue", torch.zeros_like(ours.queue))
         self.double().load_state_dict(ours.state_dict())
 
 
@@ -90,6 +96,37 @@ def simsiam_loss_func(solo: Solo, views: Views) -> Tensor:
     return first / 2 - F.cosine_similarity(p2, z1.detach(), dim=-1).mean() / 2
 
 
+def sinkhorn_knopp(scores: Tensor) -> Tensor:
+    """`solo/utils/sinkhorn_knopp.py` with epsilon 0.05 and three iterations."""
+    q = torch.exp(scores / 0.05).t()
+    prototypes, rows = q.shape
+    q = q / q.sum()
+    for _ in range(3):
+        q = q / q.sum(dim=1, keepdim=True) / prototypes
+        q = q / q.sum(dim=0, keepdim=True) / rows
+    return (q * rows).t()
+
+
+def swav_loss_func(solo: Solo, views: Views) -> Tensor:
+    """`solo/losses/swav.py` and the training step of `solo/methods/swav.py`."""
+    with torch.no_grad():
+        solo.prototypes.weight.copy_(F.normalize(solo.prototypes.weight, dim=1))
+    z = F.normalize(solo.projector(solo.backbone(torch.cat(views)))).chunk(2)
+    preds = [solo.prototypes(view) for view in z]
+    assignments = []
+    for pred, queue in zip(preds, solo.queue, strict=True):
+        full = bool(queue[-1].any())
+        joined = torch.cat([pred, solo.prototypes(queue)]) if full else pred
+        assignments.append(sinkhorn_knopp(joined.detach())[: len(pred)])
+    solo.queue[:, BATCH:] = solo.queue[:, :-BATCH].clone()
+    solo.queue[:, :BATCH] = torch.stack(z).detach()
+    losses = [
+        -(assignments[a] * (preds[b] / 0.1).log_softmax(dim=1)).sum(dim=1).mean()
+        for a, b in ((0, 1), (1, 0))
+    ]
+    return (losses[0] + losses[1]) / 2
+
+
 def train_ours(method: Method, recipe: AnyRecipe) -> list[float]:
     assert recipe.scratch is not None
     groups = method.parameter_groups(recipe.scratch)
@@ -99,16 +136,23 @@ def train_ours(method: Method, recipe: AnyRecipe) -> list[float]:
     for rate, views in zip(rates(peak), batches(), strict=True):
         set_learning_rate(optimizer, rate)
         optimizer.zero_grad()
+        method.before_step(len(losses), epoch=0, training=recipe.scratch)
         loss = method(list(views)).loss
         loss.backward()
+        method.after_backward()
         optimizer.step()
         losses.append(loss.item())
     return losses
 
 
 def train_solo(
-    solo: Solo, loss_of: Callable[[Solo, Views], Tensor], peak: float, update: Callable[..., None]
+    solo: Solo,
+    loss_of: Callable[[Solo, Views], Tensor],
+    peak: float,
+    update: Callable[..., None],
+    frozen_steps: int = 0,
 ) -> list[float]:
+    """Their loop; prototypes have no gradient for so many steps (`on_after_backward`)."""
     losses, buffers = [], {}
     trained = [p for p in solo.named_parameters() if p[1].requires_grad]
     for rate, views in zip(rates(peak), batches(), strict=True):
@@ -117,6 +161,8 @@ def train_solo(
         loss.backward()
         with torch.no_grad():
             for name, p in trained:
+                if name.startswith("prototypes") and len(losses) < frozen_steps:
+                    continue
                 buffer = buffers.setdefault(name, torch.zeros_like(p))
                 update(name, p, buffer, rate)
         losses.append(loss.item())
@@ -126,6 +172,11 @@ def train_solo(
 def lars(name: str, p: Tensor, buffer: Tensor, rate: float) -> None:
     """eta 0.02, clip_lr, exclude_bias_n_norm, weight decay 1e-4."""
     solo_learn_reference(p, buffer, rate, clip=True, exclude=True, trust=0.02, decay=1e-4)
+
+
+def lars_of_swav(name: str, p: Tensor, buffer: Tensor, rate: float) -> None:
+    """The same with weight decay 1e-6."""
+    solo_learn_reference(p, buffer, rate, clip=True, exclude=True, trust=0.02, decay=1e-6)
 
 
 def sgd(name: str, p: Tensor, buffer: Tensor, rate: float) -> None:
@@ -154,6 +205,18 @@ def test_simsiam_takes_solo_learns_steps() -> None:
     recipe = recipe_of("simsiam-200", projector=24, predictor=8)
     ours, solo = models(recipe)
     expected = train_solo(solo, simsiam_loss_func, peak=0.5 * 512 / 256, update=sgd)
+    assert train_ours(ours, recipe) == pytest.approx(expected, rel=1e-7)
+    assert_equal_weights(ours, solo)
+
+
+def test_swav_takes_solo_learns_steps() -> None:
+    schedule = load_experiment(CONFIG).recipe("swav-200").scratch
+    assert schedule is not None
+    schedule = schedule.model_copy(update={"freeze_prototypes_steps": 4, "queue_start_epoch": 0})
+    small = {"projector": (24, 8), "prototypes": 20, "queue_length": 3 * BATCH}
+    recipe = recipe_of("swav-200", scratch=schedule, **small)
+    ours, solo = models(recipe)
+    expected = train_solo(solo, swav_loss_func, 0.6 * 512 / 256, lars_of_swav, frozen_steps=4)
     assert train_ours(ours, recipe) == pytest.approx(expected, rel=1e-7)
     assert_equal_weights(ours, solo)
 
