@@ -3,7 +3,6 @@
 Read at facebookresearch/vissl, ``vissl/utils/svm_utils/svm_trainer.py``.
 """
 
-import os
 import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -96,7 +95,7 @@ def svm_average_precision(
     if len(costs) == 0 or not all(0 < cost < np.inf for cost in costs):
         raise E2MCError(f"SVM costs must be positive numbers, got {list(costs)}")
     targets = np.where(train_y == 1, 1, -1).T
-    jobs = jobs or (1 if train_x.size < SMALL else len(os.sched_getaffinity(0)))
+    jobs = jobs or (1 if train_x.size < SMALL else joblib.cpu_count())
     with joblib.Parallel(jobs) as parallel:
         paths = _cross_validate(parallel, train_x, targets, costs, folds, seed)
         validation = paths[..., 0].mean(axis=1)
