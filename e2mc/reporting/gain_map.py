@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from e2mc.config import Experiment
 from e2mc.errors import E2MCError
@@ -163,7 +165,7 @@ def figure_map(experiment: Experiment, results: Path, cells: Sequence[Evaluation
     frame = gains(experiment, results, cells)
     rows = list(frame.groupby(["base", "criterion"], sort=False))
     kinds = list(frame["subset"].unique())
-    drawing = Figure(figsize=(WIDTH, 2.0 * len(rows) + 0.3))
+    drawing = Figure(figsize=(WIDTH, 2.0 * len(rows) + 0.6))
     widths = [max(2, frame[frame["subset"] == kind]["classes"].nunique()) for kind in kinds]
     axes = drawing.subplots(len(rows), len(kinds), squeeze=False, sharey="row", width_ratios=widths)
     for row, ((base, criterion), model) in zip(axes, rows, strict=True):
@@ -172,10 +174,28 @@ def figure_map(experiment: Experiment, results: Path, cells: Sequence[Evaluation
         name = f"{base_name(experiment, str(base))} + {criterion_name(str(criterion))}"
         row[0].set_ylabel(f"{name}\ngain (points)".replace("²", "$^2$"))
     for kind, first, last in zip(kinds, axes[0], axes[-1], strict=True):
-        first.set_title(SUBSETS[kind])
+        first.set_title(SUBSETS[kind].replace(", ", ",\n"))
         last.set_xlabel("classes")
-    axes[0][0].legend(title="labels per class", ncols=2)
+    _legend(drawing, [*axes[0][0].collections])
     return drawing
+
+
+def _legend(drawing: Figure, shots: Sequence[Artist]) -> None:
+    """Colours are labels per class, shapes are verdicts; below all panels it hides nothing."""
+    heading = Line2D([], [], linestyle="", label="labels per class:")
+    named = [one for one in shots if not str(one.get_label()).startswith("_")]
+    verdicts = [
+        Line2D([], [], linestyle="", marker=marker, markersize=4, color="#555555", label=verdict)
+        for verdict, marker in _MARKERS.items()
+    ]
+    handles = [heading, *named, *verdicts]
+    drawing.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=len(handles),
+        columnspacing=1.2,
+        handletextpad=0.2,
+    )
 
 
 def _panel(panel: Axes, points: pd.DataFrame) -> None:
