@@ -135,8 +135,8 @@ def test_the_map_is_a_target_with_its_figure() -> None:
     config = ("--configfile", "config/imagenet32_small.yaml")
     jobs = planned(ROOT, "--forceall", "map", *config)
     assert (jobs["table"], jobs["figure"]) == (1, 1)
-    # three bases, continued and e2mc, six trials
-    assert jobs["subsets"] == jobs["pretrain"] == 3 * 2 * 6
+    # three bases, continued and e2mc, four other weights, six trials
+    assert jobs["subsets"] == jobs["pretrain"] == (3 * 2 + 4) * 6
     assert "map" not in snakemake(ROOT, "--list-target-rules").stdout.split()
 
 
