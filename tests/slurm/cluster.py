@@ -93,6 +93,11 @@ def revive_node(name: str) -> None:
     wait_until(lambda: node_state(name) in ("idle", "mix"), 30, f"node {name} is back")
 
 
+def is_idle() -> bool:
+    """Whether all nodes could take jobs; a cluster started again may still end those of before."""
+    return set(run("sinfo", "--noheader", "--Node", "--format=%t").split()) == {"idle"}
+
+
 def node_state(name: str) -> str:
     return run("sinfo", "--noheader", f"--nodes={name}", "--format=%t").split()[0]
 

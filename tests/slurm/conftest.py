@@ -18,6 +18,8 @@ def running_cluster() -> Iterator[None]:
         test_cluster.start()
     except test_cluster.UnavailableError as reason:
         pytest.skip(str(reason))
+    if not found:
+        test_cluster.wait_until(test_cluster.is_idle, 120, "all nodes are idle")
     yield
     if not found:
         test_cluster.stop()
