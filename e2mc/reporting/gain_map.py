@@ -176,19 +176,18 @@ def figure_map(experiment: Experiment, results: Path, cells: Sequence[Evaluation
     for kind, first, last in zip(kinds, axes[0], axes[-1], strict=True):
         first.set_title(SUBSETS[kind].replace(", ", ",\n"))
         last.set_xlabel("classes")
-    _legend(drawing, [*axes[0][0].collections])
+    _legend(drawing, axes[0][0].get_legend_handles_labels()[0])
     return drawing
 
 
 def _legend(drawing: Figure, shots: Sequence[Artist]) -> None:
     """Colours are labels per class, shapes are verdicts; below all panels it hides nothing."""
     heading = Line2D([], [], linestyle="", label="labels per class:")
-    named = [one for one in shots if not str(one.get_label()).startswith("_")]
     verdicts = [
         Line2D([], [], linestyle="", marker=marker, markersize=4, color="#555555", label=verdict)
         for verdict, marker in _MARKERS.items()
     ]
-    handles = [heading, *named, *verdicts]
+    handles = [heading, *shots, *verdicts]
     drawing.legend(
         handles=handles,
         loc="outside lower center",

@@ -169,14 +169,13 @@ def train_solo(
     return losses
 
 
-def lars(name: str, p: Tensor, buffer: Tensor, rate: float) -> None:
-    """eta 0.02, clip_lr, exclude_bias_n_norm, weight decay 1e-4."""
-    solo_learn_reference(p, buffer, rate, clip=True, exclude=True, trust=0.02, decay=1e-4)
+def lars(decay: float) -> Callable[..., None]:
+    """eta 0.02, clip_lr, exclude_bias_n_norm, and this weight decay."""
 
+    def update(name: str, p: Tensor, buffer: Tensor, rate: float) -> None:
+        solo_learn_reference(p, buffer, rate, clip=True, exclude=True, trust=0.02, decay=decay)
 
-def lars_of_swav(name: str, p: Tensor, buffer: Tensor, rate: float) -> None:
-    """The same with weight decay 1e-6."""
-    solo_learn_reference(p, buffer, rate, clip=True, exclude=True, trust=0.02, decay=1e-6)
+    return update
 
 
 def sgd(name: str, p: Tensor, buffer: Tensor, rate: float) -> None:
@@ -196,7 +195,7 @@ def models(recipe: AnyRecipe) -> tuple[Method, Solo]:
 def test_vicreg_takes_solo_learns_steps() -> None:
     recipe = recipe_of("vicreg-200", projector=(24, 24, 24))
     ours, solo = models(recipe)
-    expected = train_solo(solo, vicreg_loss_func, peak=0.3 * 512 / 256, update=lars)
+    expected = train_solo(solo, vicreg_loss_func, peak=0.3 * 512 / 256, update=lars(1e-4))
     assert train_ours(ours, recipe) == pytest.approx(expected, rel=1e-9)
     assert_equal_weights(ours, solo)
 
@@ -216,7 +215,7 @@ def test_swav_takes_solo_learns_steps() -> None:
     small = {"projector": (24, 8), "prototypes": 20, "queue_length": 3 * BATCH}
     recipe = recipe_of("swav-200", scratch=schedule, **small)
     ours, solo = models(recipe)
-    expected = train_solo(solo, swav_loss_func, 0.6 * 512 / 256, lars_of_swav, frozen_steps=4)
+    expected = train_solo(solo, swav_loss_func, 0.6 * 512 / 256, lars(1e-6), frozen_steps=4)
     assert train_ours(ours, recipe) == pytest.approx(expected, rel=1e-7)
     assert_equal_weights(ours, solo)
 
