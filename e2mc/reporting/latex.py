@@ -171,7 +171,9 @@ def _shown(shown: Shown, mark: str = "") -> str:
         case str():
             return text(shown)
         case Estimate(mean, standard_error, _, sign):
-            number = f"${mean:+.2f}$" if sign else f"{mean:.2f}"
+            # \textbf leaves formulas as they are
+            bold = r"\boldmath" if mark == "bold" else ""
+            number = f"{bold}${mean:+.2f}$" if sign else f"{mean:.2f}"
             spread = " " + _small(rf"$\pm$\,{standard_error:.2f}")
             return _MARKS[mark] % number + ("" if isnan(standard_error) else spread)
         case Statistic(value, decimals, sign):

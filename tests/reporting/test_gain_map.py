@@ -93,7 +93,7 @@ def test_verdicts_are_those_of_the_known_gains(results: Path) -> None:
     first = rows(tex)[0]
     assert first[:4] == ["VICReg-60", "E$^2$MC", "random classes", "10"]
     assert r"\textbf" not in first[4]
-    assert r"\textbf" in first[5]
+    assert r"\textbf{\boldmath$+" in first[5], "formulas are not bold by themselves"
 
 
 def test_holm_over_all_points_of_a_model(results: Path) -> None:
