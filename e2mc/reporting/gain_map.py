@@ -114,16 +114,16 @@ def _line(point: Any, pairs: pd.DataFrame) -> dict[str, Any]:
 
 
 def lay_out(found: Evaluations, frame: pd.DataFrame) -> Table:
-    """A row per subset and model, a column per number of labelled images; bases are groups."""
+    """A row per subset, a column per number of labelled images; models are groups."""
     shots = sorted(frame["shots"].unique())
-    groups: dict[str, list[Row]] = {}
+    groups: dict[tuple[str, str], list[Row]] = {}
     keys = ["base", "criterion", "subset", "classes"]
     for (base, criterion, subset, classes), lines in frame.groupby(keys, sort=False):
         by_shots = {line["shots"]: line for line in lines.to_dict("records")}
         heads = (base_name(found.experiment, str(base)), criterion_name(str(criterion)))
         names = (*heads, SUBSETS[str(subset)], str(classes))
         row = Row([*_named(names), *(_gain(by_shots[count]) for count in shots)])
-        groups.setdefault(str(base), []).append(row)
+        groups.setdefault((str(base), str(criterion)), []).append(row)
     columns = [Column("Base"), Column("Criterion"), Column("Subset"), Column("Classes", "r")]
     columns += [Column(str(count), "c", "Labelled images per class") for count in shots]
     return Table(
@@ -150,9 +150,9 @@ def _caption(found: Evaluations, frame: pd.DataFrame) -> str:
         f"Gain over continued training in points of top-1, {kind} on frozen features, mean over "
         f"{options.draws} draws of classes and labelled images and over trials paired by seed, "
         f"with its standard error. Bold: clear at {100 * LEVEL:g}{THIN}% by the paired t-test, "
-        f"after Holm's correction over the points of a row's criterion and base. Of {len(frame)} "
-        f"points {counts[1]} are clear gains and {counts[2]} clear losses; at {counts[0]} nothing "
-        "can be said."
+        f"after Holm's correction over the points of a row's criterion and base. Clear gains: "
+        f"{counts[1]} of {len(frame)} points; clear losses: {counts[2]}; elsewhere nothing can be "
+        "said."
     )
 
 

@@ -21,6 +21,8 @@ from e2mc.reporting.table import (
 )
 
 MISSING = "--"
+PAGE = 48
+"""Lines of a table that fit on a page; what is longer goes on in floats of its own."""
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -73,26 +75,37 @@ def _translate(plain: str, characters: dict[str, str]) -> str:
 
 
 def render(table: Table, *, two_columns: bool = False) -> str:
-    """A floating table environment in the booktabs style, its notes under the rules.
+    """Floating table environments in the booktabs style, notes under the rules of the first.
 
     Args:
-        table: what it shows.
+        table: what it shows; one that is longer than a page goes on, with the same number, in
+            further floats, divided between its groups.
         two_columns: it spans both columns of the document.
     """
     environment = "table*" if two_columns else "table"
-    columns = [column for column in table.columns if not column.detail]
-    body: list[str] = []
+    pages: list[list[str]] = [[]]
     for group in table.groups:
-        if body:
-            body.append(r"\midrule")
-        for row in group:
-            body += _rows(table, row)
+        rows = [line for row in group for line in _rows(table, row)]
+        if pages[-1] and len(pages[-1]) + len(rows) > PAGE:
+            pages.append([])
+        pages[-1] += [r"\midrule", *rows] if pages[-1] else rows
+    first, *others = pages
+    title = [rf"\caption{{{text(table.headline)}}}", rf"\label{{tab:{table.name}}}"]
+    floats = [_float(table, environment, title, first, _notes(table))]
+    title = [r"\addtocounter{table}{-1}", rf"\caption{{{text(table.title)} (continued).}}"]
+    floats += [_float(table, environment, title, page, []) for page in others]
+    return "\n".join(floats)
+
+
+def _float(
+    table: Table, environment: str, title: list[str], body: list[str], notes: list[str]
+) -> str:
+    columns = [column for column in table.columns if not column.detail]
     lines = [
         rf"\begin{{{environment}}}[t]",
         r"\centering",
         r"\setlength{\belowcaptionskip}{6pt}",
-        rf"\caption{{{text(table.headline)}}}",
-        rf"\label{{tab:{table.name}}}",
+        *title,
         r"\scriptsize" if table.dense else r"\footnotesize",
         rf"\setlength{{\tabcolsep}}{{{'2' if table.dense else '2.5'}pt}}",
         rf"\begin{{tabular}}{{{''.join(column.align for column in columns)}}}",
@@ -102,7 +115,7 @@ def render(table: Table, *, two_columns: bool = False) -> str:
         *body,
         r"\bottomrule",
         r"\end{tabular}",
-        *_notes(table),
+        *notes,
         rf"\end{{{environment}}}",
     ]
     return "\n".join(lines) + "\n"

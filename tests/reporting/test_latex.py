@@ -143,3 +143,18 @@ y & 0 & 2 & 3 \\
     assert render(shown) == expected
     spanning = expected.replace("{table}", "{table*}")
     assert render(shown, two_columns=True) == spanning
+
+
+@pytest.mark.parametrize(("groups", "floats"), [(4, [4]), (5, [4, 1]), (9, [4, 4, 1])])
+def test_a_table_longer_than_a_page_goes_on(groups: int, floats: list[int]) -> None:
+    """Eleven lines a group and the rules between them: four fit into 48."""
+    group = [Row([Cell("row")])] * 11
+    table = Table("t", "Title", "In %. Read it so.", [Column("Name")], [group] * groups)
+    pages = render(table).split("\\end{table}\n")[:-1]
+    assert [page.count("row") for page in pages] == [11 * count for count in floats]
+    assert [page.count(r"\midrule") for page in pages] == floats
+    assert all(page.count(r"\bottomrule") == page.count(r"\caption") == 1 for page in pages)
+    assert [page.count("Read it so") for page in pages] == [1, *[0] * (len(floats) - 1)]
+    assert [page.count(r"\label") for page in pages] == [1, *[0] * (len(floats) - 1)]
+    for page in pages[1:]:
+        assert r"\addtocounter{table}{-1}" in page and r"\caption{Title (continued).}" in page
