@@ -1,7 +1,8 @@
-"""The ledger: one line per complete run of an experiment, of what its records say."""
+"""The ledger: one line per complete run of an experiment, and Table 1 of the last run of each."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from e2mc.reporting.costs import costs, total
 from e2mc.reporting.findings import Finding, base_name, headline
 from e2mc.reporting.names import commit_name
 from e2mc.reporting.results import read_scores
+from e2mc.reporting.table import THIN, Estimate, Shown, is_missing
+from e2mc.reporting.tables import laid_out
 from e2mc.statistics import trial_interval
 
 _HEAD = """# Complete runs
@@ -23,11 +26,12 @@ _HEAD = """# Complete runs
 One line per complete run of an experiment, written by `e2mc ledger results/<experiment>` from the
 records of its evaluations. The numbers are E²MC minus continued training in points of top-1, by
 linear evaluation at each share of the labels: the mean over trials paired by seed, with its 95 %
-interval.
+interval. Below stands Table 1 of each experiment, from the run that was recorded last.
 
 | date | experiment | commit | machine | cost | trials | E²MC minus continued |
 """
 _RULE = "|---|---|---|---|---|---|---|\n"
+_SECTION = "\n## Table 1 of "
 
 
 def record(results: Sequence[Path], ledger: Path) -> None:
@@ -41,10 +45,17 @@ def record(results: Sequence[Path], ledger: Path) -> None:
         E2MCError: a run is not complete, or a result is damaged or was made with other settings.
     """
     kept = ledger.read_text(encoding="utf-8").partition(_RULE)[2] if ledger.exists() else ""
-    lines = {_run(line): line for line in kept.splitlines()}
-    lines |= {_run(line): line for line in map(_line, results)}
+    before, *sections = kept.split(_SECTION)
+    lines = {_run(line): line for line in before.splitlines()}
+    tables = {section.partition("\n")[0]: section for section in sections}
+    for folder in results:
+        line = _line(folder)
+        experiment = load_experiment(folder / layout.EXPERIMENT)
+        lines[_run(line)] = line
+        tables[experiment.name] = _table1(experiment, folder, line)
     newest_first = sorted(lines.values(), reverse=True)
-    write_text(ledger, _HEAD + _RULE + "".join(f"{line}\n" for line in newest_first))
+    below = [_SECTION + tables[name] for name in sorted(tables)]
+    write_text(ledger, _HEAD + _RULE + "".join([f"{line}\n" for line in newest_first] + below))
 
 
 def _run(line: str) -> tuple[str, ...]:
@@ -65,7 +76,7 @@ def _line(results: Path) -> str:
         max(one.get("date", "") for one in made) or "–",
         experiment.name,
         _distinct(commit_name(one["code"], digits=10) for one in made),
-        _distinct(f"{one['device']}, {one['machine']}" for one in made),
+        _distinct(f"{one['device']}, {one['machine'].partition('-')[0]}" for one in made),
         f"{spent.gpu_hours:.1f} GPU-hours, {duration(spent.seconds)}",
         str(experiment.trials),
         _differences(experiment, found),
@@ -104,3 +115,26 @@ def _difference(finding: Finding) -> str:
     share = f"{finding.protocol.removeprefix('linear-')} %"
     low, high = trial_interval(finding.difference, finding.standard_error, finding.trials)
     return f"{share}: {finding.difference:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def _table1(experiment: Experiment, results: Path, line: str) -> str:
+    """A section of the ledger in Markdown."""
+    date, _, commit = line.strip("| ").split(" | ")[:3]
+    (table,) = laid_out(experiment, results, "table1")
+    heads = [" ".join(filter(None, (column.group, column.head))) for column in table.columns]
+    rows = [[_written(cell.shown) for cell in row.cells] for group in table.groups for row in group]
+    written = [heads, ["---"] * len(heads), *rows]
+    return (
+        f"{experiment.name}\n\nTop-1 in per cent, mean ± standard error over "
+        f"{experiment.trials} trials; {date}, commit {commit}.\n\n"
+        + "".join(f"| {' | '.join(row)} |\n" for row in written)
+    ).replace(THIN, " ")
+
+
+def _written(shown: Shown) -> str:
+    if is_missing(shown):
+        return "–"
+    if not isinstance(shown, Estimate):
+        return str(shown)
+    spread = "" if isnan(shown.standard_error) else f" ± {shown.standard_error:.2f}"
+    return f"{shown.mean:.2f}{spread}"

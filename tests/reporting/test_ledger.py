@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from e2mc.config.protocols import EMBEDDINGS
 from e2mc.errors import E2MCError
 from e2mc.plan import layout, needs
 from e2mc.reporting.ledger import record
+from e2mc.reporting.tables import write_table
 from tests.reporting.synthetic_results import experiment, percent, write_results
 
 SMALL = experiment(
@@ -23,7 +25,7 @@ MADE = {
     "date": "2026-01-02",
     "code": {"commit": "0123456789abcdef", "dirty": False},
     "device": "cpu",
-    "machine": "Linux",
+    "machine": "Linux-6.1-x86_64-with-glibc2.36",
 }
 
 
@@ -42,7 +44,14 @@ def run_in(folder: Path, gains: tuple[float, ...] = (1.0, 2.0, 3.0), **made: obj
         cost = {"seconds": 60.0, "gpu_hours": 0.0, "restarts": 0}
         path.write_text(json.dumps(metrics | {"cost": cost, "provenance": {**MADE, **made}}))
     (folder / layout.EXPERIMENT).write_text(yaml.safe_dump(SMALL.model_dump(mode="json")))
+    csv, tex = (
+        folder / file.format(table="table1") for file in (layout.TABLE_CSV, layout.TABLE_TEX)
+    )
+    write_table(SMALL, folder, "table1", csv, tex)
     return folder
+
+
+ROOT = Path(__file__).parents[2]
 
 
 def lines(ledger: Path) -> list[list[str]]:
@@ -83,3 +92,27 @@ def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(E2MCError, match=r"is not a complete run: 1 of \d+ evaluations"):
         record([run], tmp_path / "ledger.md")
     assert not (tmp_path / "ledger.md").exists()
+
+
+def test_table_1_of_the_last_run_of_each_experiment(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.md"
+    run = run_in(tmp_path / "run")
+    record([run], ledger)
+    text = ledger.read_text()
+    record([run], ledger)
+    assert ledger.read_text() == text
+    assert text.count("\n## ") == 1
+    assert "2026-01-02, commit 0123456789" in text.partition("\n## Table 1 of synthetic\n")[2]
+    cell = needs.Cell("vicreg-60", "e2mc", 0, "linear-1")
+    scores = [percent(cell._replace(criterion="continued", trial=n)) + 1 + n for n in range(3)]
+    shown = f"{mean(scores):.2f} ± {stdev(scores) / 3**0.5:.2f}"
+    (row,) = (line for line in text.splitlines() if line.startswith("| + E²MC"))
+    assert row.split(" | ")[2] == shown
+
+
+def test_the_readme_shows_what_the_ledger_has() -> None:
+    """The tables of the README are copied from the ledger; only results make a number there."""
+    readme, ledger = ((ROOT / name).read_text() for name in ("README.md", "docs/results.md"))
+    shown = [line for line in readme.splitlines() if " ± " in line and line.startswith("|")]
+    assert len(shown) == 9
+    assert [line for line in shown if line not in ledger.splitlines()] == []
