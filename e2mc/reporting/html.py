@@ -186,10 +186,11 @@ def _mathematics(written: str) -> Markup:
 
 def shown(value: Shown) -> Markup:
     """What a cell shows first."""
-    return text(value) if isinstance(value, str) else escape(_number(value))
+    return text(value) if isinstance(value, str) else escape(plain(value))
 
 
-def _number(value: Number) -> str:
+def plain(value: Number) -> str:
+    """The same in Unicode, before it is part of a page."""
     if is_missing(value):
         return MISSING
     match value:
@@ -250,7 +251,7 @@ def said(line: Line) -> str:
     """One line of a forest plot, for who cannot see it."""
     if line.position is None:
         return line.verdict
-    interval = "" if line.ends is None else f", 95 % interval {_number(line.interval)}"
+    interval = "" if line.ends is None else f", 95 % interval {plain(line.interval)}"
     return f"{shown(line.difference.shown)} points{interval}, {line.verdict}"
 
 

@@ -1,8 +1,7 @@
 """The ledger: one line per complete run of an experiment, and Table 1 of the last run of each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ from e2mc.plan.quantities import duration
 from e2mc.plan.recorded import refuse_other_settings
 from e2mc.reporting.costs import costs, total
 from e2mc.reporting.findings import Finding, base_name, headline
+from e2mc.reporting.html import plain
 from e2mc.reporting.names import commit_name
 from e2mc.reporting.results import read_scores
-from e2mc.reporting.table import THIN, Estimate, Shown, is_missing
+from e2mc.reporting.table import THIN
 from e2mc.reporting.tables import laid_out
 from e2mc.statistics import trial_interval
 
@@ -32,6 +32,7 @@ interval. Below stands Table 1 of each experiment, from the run that was recorde
 """
 _RULE = "|---|---|---|---|---|---|---|\n"
 _SECTION = "\n## Table 1 of "
+_PLAIN_SPACES = str.maketrans({THIN: " ", "\u00a0": " "})
 
 
 def record(results: Sequence[Path], ledger: Path) -> None:
@@ -49,8 +50,8 @@ def record(results: Sequence[Path], ledger: Path) -> None:
     lines = {_run(line): line for line in before.splitlines()}
     tables = {section.partition("\n")[0]: section for section in sections}
     for folder in results:
-        line = _line(folder)
         experiment = load_experiment(folder / layout.EXPERIMENT)
+        line = _line(experiment, folder)
         lines[_run(line)] = line
         tables[experiment.name] = _table1(experiment, folder, line)
     newest_first = sorted(lines.values(), reverse=True)
@@ -62,11 +63,10 @@ def _run(line: str) -> tuple[str, ...]:
     """What identifies a run: date, experiment, commit, machine. Recorded again, it replaces its
     line.
     """
-    return tuple(line.split(" | ")[:4])
+    return tuple(line.strip("| ").split(" | ")[:4])
 
 
-def _line(results: Path) -> str:
-    experiment = load_experiment(results / layout.EXPERIMENT)
+def _line(experiment: Experiment, results: Path) -> str:
     made = list(_provenances(experiment, results))
     shown = needs.table_inputs(experiment, "table1")
     refuse_other_settings(experiment, results, shown)
@@ -81,6 +81,10 @@ def _line(results: Path) -> str:
         str(experiment.trials),
         _differences(experiment, found),
     )
+    return _row(cells)
+
+
+def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
@@ -119,22 +123,14 @@ def _difference(finding: Finding) -> str:
 
 def _table1(experiment: Experiment, results: Path, line: str) -> str:
     """A section of the ledger in Markdown."""
-    date, _, commit = line.strip("| ").split(" | ")[:3]
+    date, name, commit, _ = _run(line)
     (table,) = laid_out(experiment, results, "table1")
     heads = [" ".join(filter(None, (column.group, column.head))) for column in table.columns]
-    rows = [[_written(cell.shown) for cell in row.cells] for group in table.groups for row in group]
+    shown = [[cell.shown for cell in row.cells] for group in table.groups for row in group]
+    rows = [[one if isinstance(one, str) else plain(one) for one in row] for row in shown]
     written = [heads, ["---"] * len(heads), *rows]
     return (
-        f"{experiment.name}\n\nTop-1 in per cent, mean ± standard error over "
+        f"{name}\n\nTop-1 in per cent, mean ± standard error over "
         f"{experiment.trials} trials; {date}, commit {commit}.\n\n"
-        + "".join(f"| {' | '.join(row)} |\n" for row in written)
-    ).replace(THIN, " ")
-
-
-def _written(shown: Shown) -> str:
-    if is_missing(shown):
-        return "–"
-    if not isinstance(shown, Estimate):
-        return str(shown)
-    spread = "" if isnan(shown.standard_error) else f" ± {shown.standard_error:.2f}"
-    return f"{shown.mean:.2f}{spread}"
+        + "".join(f"{_row(row)}\n" for row in written)
+    ).translate(_PLAIN_SPACES)

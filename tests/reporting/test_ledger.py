@@ -15,6 +15,7 @@ from e2mc.reporting.ledger import record
 from e2mc.reporting.tables import write_table
 from tests.reporting.synthetic_results import experiment, percent, write_results
 
+ROOT = Path(__file__).parents[2]
 SMALL = experiment(
     bases={"vicreg-60": {"method": "vicreg", "epochs": 60}},
     data={"inat18": None, "voc07": None},
@@ -49,9 +50,6 @@ def run_in(folder: Path, gains: tuple[float, ...] = (1.0, 2.0, 3.0), **made: obj
     )
     write_table(SMALL, folder, "table1", csv, tex)
     return folder
-
-
-ROOT = Path(__file__).parents[2]
 
 
 def lines(ledger: Path) -> list[list[str]]:
