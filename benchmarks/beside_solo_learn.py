@@ -32,6 +32,7 @@ from e2mc.data.cifar10 import prepare_cifar10
 from e2mc.data.evaluation_views import evaluation_batches
 from e2mc.data.image_set import ImageSet, Split
 from e2mc.data.imagenet import open_imagenet
+from e2mc.data.views import MEAN
 from e2mc.evaluation.frozen import load_trunk
 from e2mc.evaluation.neighbours import knn_top1
 from e2mc.statistics import trial_interval
@@ -40,8 +41,7 @@ from e2mc.vision import torchvision
 
 CONFIG, BASE = Path("config/cifar10.yaml"), "simsiam-200"
 WIDTH, NEIGHBOURS = 16, (20, 200)
-OURS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-THEIRS = (0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261)
+THEIR_MEAN, THEIR_STD = (0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261)
 """`CifarTransform` of solo-learn."""
 
 
@@ -100,7 +100,8 @@ def train_ours(settings: TrainSettings, folder: Path) -> dict[int, float]:
         files = (model, folder / "history.csv", folder / "metrics.json", folder / "state")
         train(settings, None, *files)
     trunk = load_trunk(settings.backbone, model).eval()
-    return neighbours(settings, OURS, lambda images: trunk.pool(trunk.feature_map(images)))
+    std = settings.recipe.views.normalization_std
+    return neighbours(settings, MEAN, std, lambda images: trunk.pool(trunk.feature_map(images)))
 
 
 def train_theirs(settings: TrainSettings, folder: Path) -> dict[int, float]:
@@ -119,7 +120,7 @@ def train_theirs(settings: TrainSettings, folder: Path) -> dict[int, float]:
         default_root_dir=str(folder),
     )
     trainer.fit(model, loader)
-    return neighbours(settings, THEIRS, model.encoder.eval())
+    return neighbours(settings, THEIR_MEAN, THEIR_STD, model.encoder.eval())
 
 
 def their_loader(settings: TrainSettings) -> Any:
@@ -210,19 +211,19 @@ def their_trunk(zero_init_residual: bool) -> nn.Module:
 @torch.inference_mode()
 def neighbours(
     settings: TrainSettings,
-    normalization: tuple[tuple[float, ...], tuple[float, ...]],
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
     trunk: Callable[[Tensor], Tensor],
 ) -> dict[int, float]:
     """Top-1 in per cent by the number of neighbours."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in normalization)
-    ours = [torch.tensor(values).view(3, 1, 1) for values in OURS]
+    shift = ((torch.tensor(MEAN) - torch.tensor(mean)) / torch.tensor(std)).view(3, 1, 1)
 
     def features(split: Split) -> tuple[NDArray[np.float32], ImageSet]:
         images = open_imagenet(settings.data, split)
         batches = evaluation_batches(
-            images, settings.images, "center", OURS[1], "tensor", batch_size=500
+            images, settings.images, "center", std, "tensor", batch_size=500
         )
-        rows = [trunk((batch * ours[1] + ours[0] - mean) / std) for batch in batches]
+        rows = [trunk(batch + shift) for batch in batches]
         return torch.cat(rows).float().numpy(), images
 
     (x, known), (asked, test) = features("train"), features("test")
