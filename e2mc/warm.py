@@ -213,9 +213,12 @@ def _answer(
     if not same or _seen(request["environment"]) != _seen(environment):
         pid = -1
     else:
+        server = os.getpid()
         pid = os.fork()
         if pid == 0:
+            _end_with(server)
             return {**request, "files": files}
+        os.setpgid(pid, pid)
     for number in files:
         os.close(number)
     if pid < 0:
@@ -228,6 +231,16 @@ def _answer(
     with suppress(OSError):
         connection.send(b"+")
     return None
+
+
+def _end_with(server: int) -> None:
+    """Die when the server does, even if it did before this could be asked for."""
+    # A group of its own: a signal to the stand-in's reaches the copy once, through the stand-in.
+    # The server asks for it too, since it may have to kill the group before the copy has run.
+    os.setpgid(0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != server:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _seen(environment: Mapping[str, str]) -> dict[str, str]:
@@ -260,9 +273,6 @@ def _become(
     request: Mapping[str, Any], listener: socket.socket, selector: BaseSelector
 ) -> list[str]:
     """In a copy: be what the command would have been; nothing of the server is left."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # a signal to the stand-in's group reaches the copy once, through the stand-in
-    os.setpgid(0, 0)
     for target, number in enumerate(request["files"]):
         os.dup2(number, target)
         os.close(number)
