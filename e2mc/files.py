@@ -4,13 +4,19 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from e2mc.errors import E2MCError
+from e2mc.process import exists, machine
+
+_SILENT_SECONDS = 3600
+"""A writer on another machine that has written nothing for so long has been killed."""
 
 
 @contextmanager
@@ -19,7 +25,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
 
     The temporary file is a sibling because renames are atomic only within one file system; it
     is flushed to disk before the rename, and removed when the block fails. Its name is unique,
-    so two writers never share it.
+    so two writers never share it. What killed writers of ``path`` have left is removed.
 
     Args:
         path: final name; parent folders are created.
@@ -28,9 +34,12 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
         E2MCError: the folder cannot be written, or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid4().hex[:8]}.part")
+    temporary = path.with_name(
+        f".{path.name}.{digest(machine())}.{os.getpid()}.{uuid4().hex[:8]}.part"
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
@@ -46,6 +55,18 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # a leftover is harmless, and hides no other error
             temporary.unlink()
+
+
+def _clear(path: Path) -> None:
+    """Remove the temporary files of killed writers: each may be as large as ``path`` itself."""
+    here = digest(machine())
+    for file in path.parent.glob(f".{escape(path.name)}.*.part"):
+        match file.name.removeprefix(f".{path.name}.").split("."):
+            case [host, pid, _, "part"] if pid.isdecimal():
+                with suppress(FileNotFoundError):  # another writer clears too
+                    silent = time.time() - file.stat().st_mtime > _SILENT_SECONDS
+                    if not exists(int(pid)) if host == here else silent:
+                        file.unlink()
 
 
 def _cannot_write(path: Path, error: OSError) -> str:

@@ -7,7 +7,6 @@ dead, or silent for two minutes, is taken over.
 
 import json
 import os
-import socket
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from e2mc import process
 from e2mc.errors import E2MCError
 from e2mc.files import write_text
 
@@ -78,8 +78,8 @@ def holder(path: Path | str) -> str | None:
 
 def _token() -> str:
     pid = os.getpid()
-    holder = {"machine": _machine(), "pid": pid, "started": start_ticks(pid), "token": uuid4().hex}
-    return json.dumps(holder)
+    holder = {"machine": process.machine(), "pid": pid, "started": process.start_ticks(pid)}
+    return json.dumps({**holder, "token": uuid4().hex})
 
 
 @contextmanager
@@ -171,34 +171,13 @@ def _alive(holder: str) -> bool | None:
     """Whether the holder's process exists; None on another machine: there only silence tells."""
     try:
         content = json.loads(holder)
-        if content["machine"] != _machine():
+        if content["machine"] != process.machine():
             return None
-        os.kill(content["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+        exists = process.exists(content["pid"])
     except (ValueError, KeyError, TypeError):
         return None
     # the number may have gone to another process since
-    return content.get("started") in (None, start_ticks(content["pid"]))
-
-
-def start_ticks(pid: int) -> str | None:
-    """Start of a process in clock ticks since boot; None where there is no /proc."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return None
-
-
-def _machine() -> str:
-    """Host, and the process namespace: containers may share a host's name but not its pids."""
-    try:
-        namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115
-    except OSError:
-        namespace = ""
-    return f"{socket.gethostname()} {namespace}".strip()
+    return exists and content.get("started") in (None, process.start_ticks(content["pid"]))
 
 
 def _describe(holder: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from e2mc.files import digest, read_json, sha256
-from e2mc.lock import start_ticks
+from e2mc.process import start_ticks
 
 _IMPORTED = time.monotonic()
 

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+from itertools import zip_longest
 from pathlib import Path
 
 import yaml
@@ -57,3 +58,15 @@ def shown(folder: Path) -> dict[str, bytes]:
     files = sorted(file for part in parts for file in results.glob(f"{part}/*"))
     there = [file for file in files if file.suffix != ASIDE]
     return {str(file.relative_to(folder)): file.read_bytes() for file in there}
+
+
+def differences(one: dict[str, bytes], other: dict[str, bytes]) -> dict[str, tuple[bytes, bytes]]:
+    """By file that is not the same in both: the first lines that differ."""
+    absent = b"(no such file)"
+    pairs = {name: (one.get(name, absent), other.get(name, absent)) for name in {*one, *other}}
+    return {name: _first(*pair) for name, pair in sorted(pairs.items()) if pair[0] != pair[1]}
+
+
+def _first(left: bytes, right: bytes) -> tuple[bytes, bytes]:
+    lines = zip_longest(left.split(b"\n"), right.split(b"\n"), fillvalue=b"")
+    return next((one, other) for one, other in lines if one != other)

@@ -2,6 +2,9 @@
 
 import errno
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -48,6 +51,32 @@ def test_a_kill_at_the_rename_keeps_the_old_content(
         files.write_text(target, "new")
     assert target.read_text() == "old"
     assert leftovers(tmp_path) == ["result.txt"]
+
+
+def test_what_killed_writers_left_is_removed_and_what_others_write_is_not(tmp_path: Path) -> None:
+    """A writer is killed in the middle; beside it others write the same file and its namesakes."""
+    target = tmp_path / "result[1].txt"
+    killed = (
+        "import os, sys; from e2mc.files import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as part: part.write_text('half'); os.abort()"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(target)], check=False)
+    [left] = leftovers(tmp_path)
+    assert left.endswith(".part")
+    parts = left.rsplit(".", 4)
+    elsewhere = [parts[0], "0123456789abcdef", *parts[2:]]
+    (tmp_path / ".".join([*elsewhere[:3], "new00000", "part"])).touch()
+    old = tmp_path / ".".join([*elsewhere[:3], "old00000", "part"])
+    old.touch()
+    os.utime(old, (time.time() - 7200, time.time() - 7200))
+    (tmp_path / left.replace("[1]", "1")).touch()
+    with files.atomic_write(target) as temporary:
+        temporary.write_text("whole")
+        with files.atomic_write(target) as other:
+            other.write_text("earlier")
+    assert target.read_text() == "whole"
+    kept = [left.replace("[1]", "1"), ".".join([*elsewhere[:3], "new00000", "part"]), target.name]
+    assert leftovers(tmp_path) == sorted(kept)
 
 
 def test_a_full_disk_is_explained_and_keeps_the_old_content(

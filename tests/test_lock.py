@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from e2mc import lock
+from e2mc import lock, process
 from e2mc.errors import E2MCError
 from e2mc.lock import heartbeat, holder, locked
 
@@ -74,7 +74,7 @@ def test_blocks_never_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def _holder(path: Path, **changes: object) -> None:
-    path.write_text(json.dumps({"machine": lock._machine(), "pid": 1, "token": "x", **changes}))
+    path.write_text(json.dumps({"machine": process.machine(), "pid": 1, "token": "x", **changes}))
 
 
 def test_a_dead_process_of_this_machine_loses_the_lock_at_once(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_holder_elsewhere_that_still_beats_is_refused(
     monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.02)
     monkeypatch.setattr(lock, "_POLL_SECONDS", 0.01)
     with locked(tmp_path / "run.lock"):
-        monkeypatch.setattr(lock, "_machine", lambda: "another pid:[2]")
+        monkeypatch.setattr(process, "machine", lambda: "another pid:[2]")
         with pytest.raises(E2MCError, match="in use"), locked(tmp_path / "run.lock", wait=False):
             pass
 
