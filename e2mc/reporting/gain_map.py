@@ -48,6 +48,8 @@ def gains(experiment: Experiment, results: Path, evaluations: Sequence[Evaluatio
 
     The verdict is that of the paired t-test at `LEVEL` after Holm's correction over all points of
     one criterion on one base: the probability of a single false one among them is at most that.
+    A difference of one test image or less is never clear, as in the tables: where few trials agree
+    by chance, accuracies that are counts of images have no scatter for the test to see.
 
     Args:
         experiment: the experiment.
@@ -57,7 +59,8 @@ def gains(experiment: Experiment, results: Path, evaluations: Sequence[Evaluatio
     Returns:
         Columns base, method, criterion, subset, classes, shots, n (pairs of trials), continued
         (mean accuracy, per cent), mean (gain, points), standard_error, low and high (95 %
-        interval), pvalue, adjusted_pvalue, verdict and evaluation.
+        interval), pvalue, resolution (what one test image is worth, points), adjusted_pvalue,
+        verdict and evaluation.
 
     Raises:
         E2MCError: no trial has both arms, or a result is damaged.
@@ -73,7 +76,8 @@ def gains(experiment: Experiment, results: Path, evaluations: Sequence[Evaluatio
         adjusted = holm([1.0 if isnan(line["pvalue"]) else line["pvalue"] for line in family])
         method = METHODS[experiment.bases[str(base)].method]
         for line, pvalue in zip(family, adjusted, strict=True):
-            sign = 0 if pvalue > LEVEL else 1 if line["mean"] > 0 else -1
+            seen = pvalue <= LEVEL and abs(line["mean"]) > line["resolution"]
+            sign = 0 if not seen else 1 if line["mean"] > 0 else -1
             lines.append(
                 {"base": base, "method": method, "criterion": criterion, **line}
                 | {"adjusted_pvalue": float(pvalue), "verdict": VERDICTS[sign]}
@@ -88,9 +92,12 @@ def _points(results: Path, cell: Evaluation) -> pd.DataFrame:
     path = results / layout.METRICS.format(**cell._asdict())
     columns = [*POINT, "top1"]
     if not path.exists():
-        return pd.DataFrame(columns=["base", "criterion", "trial", *columns])
+        return pd.DataFrame(columns=["base", "criterion", "trial", *columns, "resolution"])
     try:
-        found = pd.DataFrame(read_json(path)["points"])[columns]
+        metrics = read_json(path)
+        found = pd.DataFrame(metrics["points"])[columns]
+        share = (found["classes"] / metrics["classes"]).where(found["subset"] != "coarse", 1)
+        found["resolution"] = 100 / (metrics["test_samples"] * share)
     except (KeyError, TypeError) as error:
         raise E2MCError(
             f"{path} has no points of a map ({error}); delete it and run again"
@@ -110,6 +117,7 @@ def _line(point: Any, pairs: pd.DataFrame) -> dict[str, Any]:
         "low": low,
         "high": high,
         "pvalue": compared.t_pvalue,
+        "resolution": float(pairs["resolution_model"].max()),
     }
 
 

@@ -22,6 +22,7 @@ from e2mc.reporting.summary import summary
 from e2mc.reporting.tables import write_table
 
 IMAGES = 400
+MAP_IMAGES = 10_000
 CLASSES = 10
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -154,8 +155,9 @@ def write_points(root: Path, cell: Cell, points: dict[tuple[str, int, int], floa
         {"subset": subset, "classes": classes, "shots": shots, "top1": top1}
         for (subset, classes, shots), top1 in points.items()
     ]
-    metrics = {"protocol": cell.protocol, "last": 40.0, "best": 40.0, "test_samples": IMAGES}
-    path.write_text(json.dumps({**metrics, "points": lines}))
+    metrics = {"protocol": cell.protocol, "last": 40.0, "best": 40.0, "test_samples": MAP_IMAGES}
+    classes = max(classes for _, classes, _ in points)
+    path.write_text(json.dumps({**metrics, "classes": classes, "points": lines}))
 
 
 def all_cells(settings: Experiment) -> list[Cell]:

@@ -12,9 +12,10 @@ from e2mc.errors import E2MCError
 from e2mc.plan import layout, needs
 from e2mc.plan.needs import Cell
 from e2mc.reporting.figures import write_figure
+from e2mc.reporting.gain_map import gains
 from e2mc.reporting.pages import write_page
 from e2mc.reporting.tables import write_table
-from tests.reporting.synthetic_results import IMAGES, experiment, rows, write_points
+from tests.reporting.synthetic_results import MAP_IMAGES, experiment, rows, write_points
 
 TRIALS = 6
 SMALL = experiment(
@@ -106,6 +107,27 @@ def test_holm_over_all_points_of_a_model(results: Path) -> None:
         np.testing.assert_allclose(ordered["adjusted_pvalue"], expected, rtol=1e-5)
 
 
+def test_two_trials_that_agree_by_chance_say_nothing(tmp_path: Path) -> None:
+    """Equal differences have a p-value of zero, be they two images or less than one."""
+    settings = SMALL.model_copy(update={"trials": 2})
+    images = {10: 0.9, 20: 0.2, 100: -2.0, 200: -0.2}
+    differences = {
+        classes: 100 * count / (MAP_IMAGES * classes / 200) for classes, count in images.items()
+    }
+    for cell in needs.table_inputs(settings, "map"):
+        gained = cell.criterion == "e2mc"
+        points = {
+            ("random", classes, 1): 40 + cell.trial + gained * difference
+            for classes, difference in differences.items()
+        }
+        write_points(tmp_path, cell, points)
+    frame = gains(settings, tmp_path, needs.table_inputs(settings, "map"))
+    found = frame[(frame["base"] == "vicreg-60") & (frame["criterion"] == "e2mc")]
+    assert (found["adjusted_pvalue"] < 1e-6).all()
+    assert found.loc[found["verdict"] == "hurts", "classes"].tolist() == [100]
+    assert (found["verdict"] == "nothing can be said").sum() == 3
+
+
 def test_a_missing_trial_is_left_out_of_both_arms(results: Path) -> None:
     gone = Cell("vicreg-60", "continued", 2, "subsets")
     (results / layout.METRICS.format(**gone._asdict())).unlink()
@@ -124,7 +146,7 @@ def test_a_result_without_points_is_named(results: Path) -> None:
     cell = Cell("vicreg-60", "continued", 2, "subsets")
     path = results / layout.METRICS.format(**cell._asdict())
     path.write_text(
-        json.dumps({"protocol": "subsets", "last": 1, "best": 1, "test_samples": IMAGES})
+        json.dumps({"protocol": "subsets", "last": 1, "best": 1, "test_samples": MAP_IMAGES})
     )
     with pytest.raises(E2MCError, match="has no points of a map"):
         written(results)
