@@ -63,7 +63,7 @@ def _clear(path: Path) -> None:
     for file in path.parent.glob(f".{escape(path.name)}.*.part"):
         match file.name.removeprefix(f".{path.name}.").split("."):
             case [host, pid, _, "part"] if pid.isdecimal():
-                with suppress(FileNotFoundError):  # another writer clears too
+                with suppress(OSError):  # another writer clears too, or the file is another user's
                     silent = time.time() - file.stat().st_mtime > _SILENT_SECONDS
                     if not exists(int(pid)) if host == here else silent:
                         file.unlink()
