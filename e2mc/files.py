@@ -33,13 +33,11 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     Raises:
         E2MCError: the folder cannot be written, or the disk is full.
     """
-    path = Path(path)
-    temporary = path.with_name(
-        f".{path.name}.{digest(machine())}.{os.getpid()}.{uuid4().hex[:8]}.part"
-    )
+    path, here = Path(path), digest(machine())
+    temporary = path.with_name(f".{path.name}.{here}.{os.getpid()}.{uuid4().hex[:8]}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _clear(path)
+        _clear(path, here)
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
@@ -57,16 +55,19 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
             temporary.unlink()
 
 
-def _clear(path: Path) -> None:
+def _clear(path: Path, here: str) -> None:
     """Remove the temporary files of killed writers: each may be as large as ``path`` itself."""
-    here = digest(machine())
     for file in path.parent.glob(f".{escape(path.name)}.*.part"):
         match file.name.removeprefix(f".{path.name}.").split("."):
             case [host, pid, _, "part"] if pid.isdecimal():
                 with suppress(OSError):  # another writer clears too, or the file is another user's
-                    silent = time.time() - file.stat().st_mtime > _SILENT_SECONDS
-                    if not exists(int(pid)) if host == here else silent:
+                    killed = not exists(int(pid)) if host == here else _is_silent(file)
+                    if killed:
                         file.unlink()
+
+
+def _is_silent(file: Path) -> bool:
+    return time.time() - file.stat().st_mtime > _SILENT_SECONDS
 
 
 def _cannot_write(path: Path, error: OSError) -> str:
