@@ -1,6 +1,5 @@
 """What an experiment starts from: data sets, label lists, checkpoints."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,6 +19,7 @@ from e2mc.data.checks import (
 )
 from e2mc.data.image_set import LabelledImages, Split, open_images
 from e2mc.data.imagenet import CONVERT, left_out
+from e2mc.data.loading import usable_cpus
 from e2mc.doctor.findings import Finding
 from e2mc.download.pins import read_pins
 from e2mc.download.registry import REGISTRY, PublicFile, find_checkpoint, label_list_hashes
@@ -123,7 +123,7 @@ def _decoded(dataset: str, images: LabelledImages, all_images: bool) -> Iterator
     chosen = replace(images, names=images.names[::step], labels=images.labels[::step])
     if all_images:
         print(f"decoding {len(chosen):,} images of {images.root}", file=sys.stderr)
-    broken = list(corrupt_images(chosen, workers=os.cpu_count() or 1))
+    broken = list(corrupt_images(chosen, workers=usable_cpus()))
     for message in broken:
         yield Finding("error", message, "`e2mc doctor --all-images` lists every such file")
     if not broken:
