@@ -1,8 +1,12 @@
 """Processes by their numbers, which repeat between machines and in time."""
 
+import ctypes
 import os
+import signal
 import socket
 from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def machine() -> str:
@@ -31,3 +35,10 @@ def start_ticks(pid: int) -> str | None:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
         return None
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends, or now if it has. Linux alone."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)

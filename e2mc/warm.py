@@ -11,7 +11,6 @@ copies are done. Linux alone.
 """
 
 import atexit
-import ctypes
 import gc
 import io
 import json
@@ -32,6 +31,8 @@ from pathlib import Path
 from selectors import EVENT_READ, BaseSelector, DefaultSelector
 from typing import Any, NamedTuple
 
+from e2mc.process import end_with_parent
+
 WANTED = "E2MC_WARM"
 """Environment variable that asks for a server."""
 _ADDRESS = "E2MC_SERVER"
@@ -50,7 +51,6 @@ _PASSED_ON = tuple(
     getattr(signal, f"SIG{name}") for name in ["INT", "TERM", "HUP", "QUIT", "USR1", "USR2"]
 )
 _LONGEST = 1 << 17
-_PR_SET_PDEATHSIG = 1
 
 
 class Server(NamedTuple):
@@ -216,7 +216,11 @@ def _answer(
         server = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _end_with(server)
+            # A group of its own: a signal to the stand-in's reaches the copy once, through the
+            # stand-in. The server asks for it too: it may have to kill the group before the copy
+            # has run.
+            os.setpgid(0, 0)
+            end_with_parent(server)
             return {**request, "files": files}
         os.setpgid(pid, pid)
     for number in files:
@@ -231,16 +235,6 @@ def _answer(
     with suppress(OSError):
         connection.send(b"+")
     return None
-
-
-def _end_with(server: int) -> None:
-    """Die when the server does, even if it did before this could be asked for."""
-    # A group of its own: a signal to the stand-in's reaches the copy once, through the stand-in.
-    # The server asks for it too, since it may have to kill the group before the copy has run.
-    os.setpgid(0, 0)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != server:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _seen(environment: Mapping[str, str]) -> dict[str, str]:

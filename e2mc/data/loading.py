@@ -1,6 +1,5 @@
 """Batches of views, made by loader processes and handed over on the device."""
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from e2mc.data.decode import Pixels, decode_sample
 from e2mc.data.image_set import LabelledImages
 from e2mc.errors import E2MCError
+from e2mc.process import end_with_parent
 
 
 class MadeViews(NamedTuple):
@@ -138,16 +138,8 @@ def _leave_signals_to_the_parent(worker: int) -> None:
     # that died of the same signal first would take the trainer down in the middle of a step.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
-    _end_with_the_parent()
-
-
-def _end_with_the_parent() -> None:
-    """torch's workers look for their parent between two batches only, and may never get there."""
+    # torch's workers look for their parent between two batches only, and may never get there.
     parent = multiprocessing.parent_process()
-    if sys.platform != "linux" or parent is None:
-        return
-    set_parent_death_signal = 1  # PR_SET_PDEATHSIG, linux/prctl.h
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-    died_before = multiprocessing.get_start_method() == "fork" and os.getppid() != parent.pid
-    if died_before:
-        os.kill(os.getpid(), signal.SIGKILL)
+    if sys.platform == "linux" and parent is not None:
+        forked = multiprocessing.get_start_method() == "fork"
+        end_with_parent(parent.pid if forked and parent.pid else os.getppid())
