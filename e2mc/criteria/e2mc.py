@@ -1,6 +1,5 @@
 """Effective entropy maximisation (E2MC), the paper's criterion."""
 
-import math
 from typing import Literal
 
 import torch
@@ -30,7 +29,7 @@ def to_unit_cube(z: Tensor, space: Space) -> Tensor:
             Gaussian z is uniform on the sphere after normalisation (paper section 4).
 
     Returns:
-        (n, d) in [0, 1].
+        (n, d) in [0, 1]. Half precision is computed, and returned, in float32.
 
     Raises:
         ValueError: an unknown space.
@@ -38,6 +37,7 @@ def to_unit_cube(z: Tensor, space: Space) -> Tensor:
     Deviation: the official code writes the distribution function with erf; here it is ndtr,
     which keeps its relative precision in the lower tail.
     """
+    z = z.to(torch.promote_types(z.dtype, torch.float32))
     if space == "hypercube":
         return torch.sigmoid(z)
     if space == "hypersphere":
@@ -68,15 +68,15 @@ class E2MC(Criterion):
         entropy_weight: beta.
         covariance_weight: gamma. "auto": the published ratio to the entropy weight, of VICReg
             (hypercube) or SwAV (hypersphere), times (their d)/d, as the covariance term grows like
-            d; d is that of the first batch.
+            d; d is that of the first batch, before which ``weights`` has no covariance.
         entropy_over_views: "mean" (official code) or "sum" (Algorithm 1).
         spacing: m of the entropy estimate; None means round(sqrt(n)).
         epsilon: inside the logarithm; 1e-7 in Algorithm 1.
         gather: use the rows of all ranks, with gradient.
 
     Raises:
-        ValueError: unknown space or entropy_over_views, negative weights, spacing below 1,
-            epsilon not positive.
+        ValueError: unknown space or entropy_over_views, negative weights, "auto" without an
+            entropy weight, spacing below 1, epsilon not positive.
 
     Cost per view: O(d n log n + n d min(n, d)) time, three (n, d) buffers.
     """
@@ -102,16 +102,18 @@ class E2MC(Criterion):
             f'entropy_over_views must be "mean" or "sum", got {entropy_over_views!r}',
         )
         require(entropy_weight >= 0, f"entropy_weight must be >= 0, got {entropy_weight}")
+        weights = {"entropy": -entropy_weight}
         if covariance_weight == "auto":
-            covariance_weight = math.nan  # until the first batch shows the width
+            require(entropy_weight > 0, 'covariance_weight "auto" needs an entropy_weight above 0')
         else:
             require(
                 covariance_weight >= 0,
                 f'covariance_weight must be >= 0 or "auto", got {covariance_weight}',
             )
+            weights["covariance"] = covariance_weight
         require(spacing is None or spacing >= 1, f"spacing must be at least 1, got {spacing}")
         require(epsilon > 0, f"epsilon must be positive, got {epsilon}")
-        super().__init__({"entropy": -entropy_weight, "covariance": covariance_weight}, gather)
+        super().__init__(weights, gather)
         self.space = space
         self.entropy_over_views = entropy_over_views
         self.spacing = spacing
@@ -119,7 +121,7 @@ class E2MC(Criterion):
 
     def measure(self, views: list[Tensor]) -> dict[str, Tensor]:
         """Entropy (nats) and covariance of the views on the unit cube."""
-        if math.isnan(self.weights["covariance"]):
+        if "covariance" not in self.weights:
             ratio, width = PUBLISHED_RATIO[self.space]
             per_entropy = ratio * width / views[0].shape[1]
             self.weights["covariance"] = -self.weights["entropy"] * per_entropy

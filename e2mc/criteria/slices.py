@@ -8,14 +8,14 @@ _STRIDE = 2654435761  # between the sequences of two seeds; torch's CPU generato
 
 
 @torch.library.custom_op("e2mc::draw_normal", mutates_args=())
-def _draw_normal(rows: int, columns: int, seed: int, device: torch.device) -> Tensor:
+def _draw_normal(rows: int, columns: int, seed: int, step: Tensor, device: torch.device) -> Tensor:
     """An operator of its own because torch.compile cannot look into a generator."""
-    generator = torch.Generator(device).manual_seed(seed)
+    generator = torch.Generator(device).manual_seed((seed * _STRIDE + int(step)) % 2**32)
     return torch.randn(rows, columns, generator=generator, device=device)
 
 
 @_draw_normal.register_fake
-def _(rows: int, columns: int, seed: int, device: torch.device) -> Tensor:
+def _(rows: int, columns: int, seed: int, step: Tensor, device: torch.device) -> Tensor:
     return torch.empty(rows, columns, device=device)
 
 
@@ -35,20 +35,21 @@ class RandomSlices(nn.Module):
         super().__init__()
         self.count = count
         self.seed = seed
-        self.step = 0  # a plain number: a tensor on a GPU would have to be waited for
+        # No number, for which torch.compile would begin anew at every step; and no buffer, which
+        # would follow the module to a GPU and have to be waited for.
+        self.step = torch.tensor(0)
 
     def forward(self, like: Tensor) -> Tensor:
         """Directions as columns, (d, count), of the type and on the device of (n, d) embeddings."""
-        seed = (self.seed * _STRIDE + self.step) % 2**32
-        drawn: Tensor = _draw_normal(like.shape[1], self.count, seed, like.device)
+        drawn: Tensor = _draw_normal(like.shape[1], self.count, self.seed, self.step, like.device)
         if self.training:
-            self.step += 1
+            self.step = self.step + 1
         return F.normalize(drawn, dim=0).to(like.dtype)
 
     def get_extra_state(self) -> Tensor:
         """The number of calls so far, for the state dict."""
-        return torch.tensor(self.step)
+        return self.step
 
     def set_extra_state(self, state: Tensor) -> None:
         """Go on after so many calls."""
-        self.step = int(state)
+        self.step = state.cpu()

@@ -146,6 +146,7 @@ def test_alone_it_makes_free_embeddings_uniform_and_uncorrelated(space: str) -> 
         ({"space": "cube"}, "hypercube"),
         ({"entropy_weight": -1.0}, "entropy_weight"),
         ({"covariance_weight": -1.0}, "covariance_weight"),
+        ({"entropy_weight": 0.0, "covariance_weight": "auto"}, "entropy_weight above 0"),
         ({"entropy_over_views": "max"}, "entropy_over_views"),
         ({"spacing": 0}, "spacing"),
         ({"epsilon": 0.0}, "epsilon"),
@@ -163,6 +164,20 @@ def test_figures_draw_the_criterion_s_cube(space: str) -> None:
     embeddings = torch.linspace(-6, 6, 200, dtype=torch.float64).view(-1, 4)
     drawn = torch.from_numpy(unit_cube(embeddings.numpy(), space))
     torch.testing.assert_close(drawn, to_unit_cube(embeddings, space), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("space", ["hypercube", "hypersphere"])
+def test_the_parts_by_themselves_are_exact_in_half_precision(
+    space: str, dtype: torch.dtype
+) -> None:
+    half = torch.randn(512, 16).to(dtype).requires_grad_()
+    exact = half.detach().float().requires_grad_()
+    for z in (half, exact):
+        marginal_entropy(to_unit_cube(z, space)).mean().backward()  # type: ignore[arg-type]
+    assert half.grad is not None
+    assert exact.grad is not None
+    torch.testing.assert_close(half.grad, exact.grad.to(dtype))
 
 
 def test_unknown_space_is_named() -> None:
