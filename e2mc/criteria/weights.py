@@ -1,5 +1,6 @@
 """Weights to start from, measured where they act: in gradients at the embeddings."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 
 from e2mc.criteria.criterion import Criterion, require
 from e2mc.criteria.e2mc import E2MC
+
+_SCALE = 1024.0  # float16 does not resolve the gradients of a mean over a batch
 
 
 def suggest_weights(
@@ -29,9 +32,14 @@ def suggest_weights(
         criterion = E2MC("hypercube", entropy_weight=1.0, covariance_weight="auto")
         criterion.weights = suggest_weights(base_loss, [z_a, z_b], criterion)
 
+    They are not in the criterion's state dict: save them beside it. A criterion that is all but
+    satisfied there (VCReg's hinge, where columns are spread out already) gets huge weights, which
+    are right for that moment only: look at them.
+
     Args:
         base_loss: a scalar computed from the embeddings; its graph is kept for your own backward.
-        embeddings: one (n, d) per view, the very tensors that the loss was computed from.
+        embeddings: one (n, d) per view, the very tensors that the loss was computed from. Views
+            without gradient (a teacher's) are seen, and not pulled at.
         criterion: what is to be weighted; None means E2MC on the hypersphere.
         share: of the base loss's gradient norm. Not from the paper; docs/criteria.md has runs.
 
@@ -41,8 +49,8 @@ def suggest_weights(
 
     Raises:
         ValueError: the loss is not a scalar with gradient or does not depend on the embeddings, the
-            criterion has no gradient there, or share is not positive; and what `Criterion.terms`
-            refuses.
+            criterion has no gradient there, a gradient is not finite, or share is not positive; and
+            what `Criterion.terms` refuses.
     """
     require(share > 0, f"share must be positive, got {share}")
     require(
@@ -50,16 +58,23 @@ def suggest_weights(
         "base_loss must be a scalar with gradient, as it is before backward()",
     )
     require(
-        all(view.requires_grad for view in embeddings),
+        any(view.requires_grad for view in embeddings),
         "the embeddings have no gradient: hand over the projector's output, not a detached copy",
     )
+    dtype = torch.promote_types(embeddings[0].dtype, torch.float32)
+    copies = [view.detach().to(dtype).requires_grad_(view.requires_grad) for view in embeddings]
     criterion = E2MC("hypersphere", 1.0, "auto") if criterion is None else criterion
     training = criterion.training
     try:
-        added = criterion.eval()(embeddings)  # measuring is no step of a moving average
+        added = criterion.eval()(copies)  # measuring is no step of a moving average
     finally:
         criterion.train(training)
-    base, own = _gradient_norms([base_loss, added], list(embeddings))
+    base, own = _over_ranks(_square(base_loss, embeddings), _square(added, copies))
+    require(
+        math.isfinite(base) and math.isfinite(own),
+        f"gradients are not finite: norm {base:g} of base_loss, {own:g} of the criterion. Has the "
+        "network diverged?",
+    )
     require(
         base > 0,
         "base_loss has no gradient at these embeddings: they must be the very tensors it was "
@@ -69,13 +84,16 @@ def suggest_weights(
     return {name: weight * share * base / own for name, weight in criterion.weights.items()}
 
 
-def _gradient_norms(scalars: Sequence[Tensor], inputs: list[Tensor]) -> list[float]:
-    """Norm of each scalar's gradient over all inputs, and over all ranks."""
-    squares = []
-    for scalar in scalars:
-        gradients = torch.autograd.grad(scalar, inputs, retain_graph=True, allow_unused=True)
-        parts = [g.double().square().sum() for g in gradients if g is not None]
-        squares.append(torch.stack(parts).sum() if parts else inputs[0].new_zeros(()).double())
+def _square(scalar: Tensor, views: Sequence[Tensor]) -> Tensor:
+    """Squared norm of a scalar's gradient over all views that have one."""
+    inputs = [view for view in views if view.requires_grad]
+    gradients = torch.autograd.grad(scalar * _SCALE, inputs, retain_graph=True, allow_unused=True)
+    parts = [(g.double() / _SCALE).square().sum() for g in gradients if g is not None]
+    return torch.stack(parts).sum() if parts else inputs[0].new_zeros(()).double()
+
+
+def _over_ranks(*squares: Tensor) -> list[float]:
+    """Norms, of what all ranks have together."""
     total = torch.stack(squares)
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(total)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from e2mc.criteria import E2MC, CorInfoMax, Criterion, SIGReg, VCReg, suggest_weights
+from e2mc.criteria import E2MC, CorInfoMax, Criterion, KoLeo, SIGReg, VCReg, suggest_weights
 from e2mc.criteria.e2mc import Space
 
 
@@ -49,6 +49,24 @@ def test_measuring_leaves_the_criterion_as_it_was() -> None:
     assert criterion.covariance.past is None
 
 
+@pytest.mark.parametrize("criterion", [KoLeo(), VCReg()])
+def test_half_precision_is_measured_as_single(criterion: Criterion) -> None:
+    """Gradients of a mean over 512 rows of 2048 columns are below what float16 resolves."""
+    exact = [torch.randn(512, 2048, requires_grad=True) for _ in range(2)]
+    half = [view.detach().half().requires_grad_() for view in exact]
+    expected = suggest_weights(F.mse_loss(*exact), exact, criterion)
+    assert suggest_weights(F.mse_loss(*half), half, criterion) == pytest.approx(expected, rel=0.02)
+
+
+def test_a_teacher_is_seen_and_not_pulled_at() -> None:
+    student, teacher = embed()[1]
+    teacher = teacher.detach()
+    criterion = KoLeo()
+    criterion.weights = suggest_weights(F.mse_loss(student, teacher), [student, teacher], criterion)
+    own = norm(criterion([student, teacher]), [student])
+    assert own == pytest.approx(0.1 * norm(F.mse_loss(student, teacher), [student]))
+
+
 def test_mistakes_are_explained() -> None:
     base, views = embed()
     copies = [view.detach().requires_grad_() for view in views]
@@ -56,6 +74,7 @@ def test_mistakes_are_explained() -> None:
         ((base.detach(), views), "scalar with gradient"),
         ((base * torch.ones(2), views), "scalar with gradient"),
         ((base, [view.detach() for view in views]), "detached copy"),
+        ((base * torch.inf, views), "not finite: norm (inf|nan) of base_loss"),
         ((base, copies), "the very tensors"),
         ((base, views, E2MC("hypercube", 0.0, 0.0)), "all weights 0"),
         ((base, views, None, 0.0), "share"),
