@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from e2mc.criteria.criterion import Criterion, average, require
+from e2mc.criteria.criterion import Criterion, average, require, unit_rows
 from e2mc.criteria.moving_average import MovingAverage
 
 
@@ -66,8 +66,10 @@ class CorInfoMax(Criterion):
 
     def measure(self, views: list[Tensor]) -> dict[str, Tensor]:
         """Log-determinants of the running covariances and, if weighted, the invariance."""
+        aligned = "invariance" in self.weights
+        require(not aligned or len(views) > 1, "CorInfoMax needs two views for its invariance term")
         if self.normalize:
-            views = [F.normalize(view, dim=1) for view in views]
+            views = [unit_rows(view) for view in views]
         z = torch.stack(views).double()
         rows, columns = views[0].shape
         mean = self.mean(z.mean(dim=1), torch.zeros_like(z[:, 0]))
@@ -78,8 +80,6 @@ class CorInfoMax(Criterion):
         terms = {
             "log_determinant": torch.logdet(covariance + self.epsilon * identity).sum() / columns
         }
-        if "invariance" in self.weights:
-            pairs = [F.mse_loss(a, b) for a, b in combinations(views, 2)]
-            require(bool(pairs), "CorInfoMax needs two views for its invariance term")
-            terms["invariance"] = average(pairs)
+        if aligned:
+            terms["invariance"] = average([F.mse_loss(a, b) for a, b in combinations(views, 2)])
         return {name: term.to(views[0].dtype) for name, term in terms.items()}

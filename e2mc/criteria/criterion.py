@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from e2mc.criteria.gather import gather_rows, rows_per_rank
 from e2mc.criteria.guards import InputGuard
@@ -63,6 +64,7 @@ class Criterion(nn.Module):
         """Unweighted scalars by name, with gradient.
 
         Raises:
+            TypeError: views that are no list, or no tensors.
             ValueError: one tensor instead of a list, too few views, or a view that is not
                 floating-point (n, d), differs in shape from the first, has fewer than 2 rows over
                 all ranks, or contains NaN or infinity. The last two are found on every rank alike,
@@ -73,7 +75,8 @@ class Criterion(nn.Module):
         if self.training:
             self._guard.watch_gradient(views)
         with torch.autocast(views[0].device.type, enabled=False):
-            rows = [view.to(torch.promote_types(view.dtype, torch.float32)) for view in views]
+            dtype = reduce(torch.promote_types, [view.dtype for view in views], torch.float32)
+            rows = [view.to(dtype) for view in views]
             if self.gather:
                 sizes = rows_per_rank(rows[0])
                 rows = [gather_rows(view, sizes) for view in rows]
@@ -97,6 +100,8 @@ class Criterion(nn.Module):
 
     def _check_shapes(self, views: Sequence[Tensor] | Tensor) -> None:
         name = type(self).__name__
+        if not isinstance(views, Sequence | Tensor):
+            raise TypeError(f"{name} takes a list of views, each (n, d), and got {type(views)}")
         if isinstance(views, Tensor) and views.ndim == 2:
             raise ValueError(
                 f"{name} takes a list of views, each (n, d), and got one tensor of shape "
@@ -107,6 +112,8 @@ class Criterion(nn.Module):
                 f"{name} needs a list of at least {self.minimum_views} view(s), each (n, d)"
             )
         for index, view in enumerate(views):
+            if not isinstance(view, Tensor):
+                raise TypeError(f"{name}: view {index} must be a tensor, got {type(view)}")
             if view.ndim != 2 or view.shape[1] == 0:
                 raise ValueError(f"{name}: view {index} must be (n, d), got {tuple(view.shape)}")
             if view.shape != views[0].shape:
@@ -126,6 +133,17 @@ def total(scalars: Sequence[Tensor]) -> Tensor:
 def average(scalars: Sequence[Tensor]) -> Tensor:
     """The mean of one or more scalars."""
     return total(scalars) / len(scalars)
+
+
+def unit_rows(z: Tensor) -> Tensor:
+    """L2-normalised rows; a row of zeros, which has no direction, stays zero without gradient.
+
+    `F.normalize` would hand it a gradient of 1e12 times the others', which ends a training: a
+    projector that ends in a ReLU gives such rows.
+    """
+    unit = F.normalize(z, dim=1)
+    has_direction = unit.detach().square().sum(dim=1, keepdim=True) > 0.5
+    return torch.where(has_direction, unit, 0.0)
 
 
 def require(condition: bool, message: str) -> None:

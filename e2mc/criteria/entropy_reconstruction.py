@@ -7,9 +7,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from e2mc.criteria.criterion import Criterion, average, require
+from e2mc.criteria.criterion import Criterion, average, require, unit_rows
 
 
 @lru_cache
@@ -102,7 +101,7 @@ class EntropyReconstruction(Criterion):
         dimensions = views[0].shape[1]
         require(dimensions > 1, "EntropyReconstruction needs at least 2 dimensions")
         normalizer = log_sphere_normalizer(dimensions, self.concentration)
-        unit = [F.normalize(view, dim=1) for view in views]
+        unit = [unit_rows(view) for view in views]
         terms = {"entropy": average([self._entropy(z, normalizer) for z in unit])}
         if "reconstruction" in self.weights:
             pairs = [(a * b).sum(dim=1).mean() for a, b in combinations(unit, 2)]

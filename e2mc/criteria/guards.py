@@ -40,8 +40,8 @@ class InputGuard:
             self._watch_gradient = False
             warnings.warn(
                 f"{self._name} got embeddings without gradient, so it trains nothing. Give it the "
-                "projector's output as it is, not a detached copy; to measure only, call it under "
-                "torch.no_grad() or after .eval().",
+                "projector's output as it is, not a detached copy; to measure only, call it after "
+                ".eval().",
                 stacklevel=2,
             )
 

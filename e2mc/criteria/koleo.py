@@ -2,9 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from e2mc.criteria.criterion import Criterion, average, require
+from e2mc.criteria.criterion import Criterion, average, require, unit_rows
 
 
 class KoLeo(Criterion):
@@ -55,7 +54,7 @@ class KoLeo(Criterion):
 
     def measure(self, views: list[Tensor]) -> dict[str, Tensor]:
         """Negative mean log-distance to the nearest neighbours, averaged over views."""
-        each = [self._crowding(F.normalize(view, dim=1)) for view in views]
+        each = [self._crowding(unit_rows(view)) for view in views]
         return {"nearest_neighbour": average(each)}
 
     def _crowding(self, unit: Tensor) -> Tensor:

@@ -4,9 +4,8 @@ from itertools import combinations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from e2mc.criteria.criterion import Criterion, average, require
+from e2mc.criteria.criterion import Criterion, average, require, unit_rows
 
 _WARMUP_FACTOR = 8  # main_pretrain.py raises 1/lambda eightfold at the start
 
@@ -70,7 +69,7 @@ class MEC(Criterion):
         """Coding length per sample, averaged over pairs of views."""
         rows, columns = views[0].shape
         scale = columns / (rows * self.distortion) / self._warmup(views[0].dtype)
-        unit = [F.normalize(view, dim=1) for view in views]
+        unit = [unit_rows(view) for view in views]
         pairs = [self._series(a, b, scale) for a, b in combinations(unit, 2)]
         return {"coding_length": average(pairs) / (scale * rows)}
 

@@ -2,9 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from e2mc.criteria.criterion import Criterion, require
+from e2mc.criteria.criterion import Criterion, require, unit_rows
 
 
 class MMCR(Criterion):
@@ -46,7 +45,7 @@ class MMCR(Criterion):
 
     def measure(self, views: list[Tensor]) -> dict[str, Tensor]:
         """Nuclear norm of the centroids and, if weighted, of each image's views."""
-        unit = torch.stack([F.normalize(view, dim=1) for view in views], dim=1)
+        unit = torch.stack([unit_rows(view) for view in views], dim=1)
         terms = {"nuclear_norm": torch.linalg.svdvals(unit.mean(dim=1)).sum()}
         if "local_nuclear_norm" in self.weights:
             terms["local_nuclear_norm"] = torch.linalg.svdvals(unit).sum(dim=1).mean()

@@ -30,7 +30,8 @@ class MovingAverage(nn.Module):
 
     def forward(self, present: Tensor, start: Tensor) -> Tensor:
         """Blend in the present; ``start`` stands for the past at the first use."""
-        past = start if self.past is None else self.past
+        # A state may have been loaded on another device: nothing here says which is meant.
+        past = start if self.past is None else self.past.to(present.device)
         if past.shape != present.shape:
             raise ValueError(
                 f"the moving average is of shape {tuple(past.shape)} but now gets "

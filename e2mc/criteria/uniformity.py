@@ -5,9 +5,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from e2mc.criteria.criterion import Criterion, average, require, total
+from e2mc.criteria.criterion import Criterion, average, require, total, unit_rows
 
 
 class Uniformity(Criterion):
@@ -53,7 +52,7 @@ class Uniformity(Criterion):
     def measure(self, views: list[Tensor]) -> dict[str, Tensor]:
         """Uniformity of the L2-normalised views."""
         over_views = average if self.over_views == "mean" else total
-        each = [self._uniformity(F.normalize(view, dim=1)) for view in views]
+        each = [self._uniformity(unit_rows(view)) for view in views]
         return {"uniformity": over_views(each)}
 
     def _uniformity(self, z: Tensor) -> Tensor:

@@ -2,11 +2,12 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from e2mc.criteria.covariance import covariance_penalty
-from e2mc.criteria.criterion import Criterion, average, require, total
+from e2mc.criteria.criterion import Criterion, average, require, total, unit_rows
 
 
 def variance_hinge(z: Tensor, target: float = 1.0, epsilon: float = 1e-4) -> Tensor:
@@ -20,8 +21,14 @@ def variance_hinge(z: Tensor, target: float = 1.0, epsilon: float = 1e-4) -> Ten
         epsilon: 1e-4 in the official VICReg code.
 
     Returns:
-        A scalar >= 0 in the units of z.
+        A scalar >= 0 in the units of z, in float32 at least.
+
+    Raises:
+        ValueError: z is not (n, d) with n >= 2.
     """
+    if z.ndim != 2 or z.shape[0] < 2:
+        raise ValueError(f"variance_hinge needs (n, d) with n >= 2, got {tuple(z.shape)}")
+    z = z.to(torch.promote_types(z.dtype, torch.float32))
     return F.relu(target - (z.var(dim=0) + epsilon).sqrt()).mean()
 
 
@@ -71,7 +78,7 @@ class VCReg(Criterion):
         """Variance hinge and covariance penalty in the chosen space."""
         target = 1.0
         if self.space == "hypersphere":
-            views = [F.normalize(view, dim=1) for view in views]
+            views = [unit_rows(view) for view in views]
             target = views[0].shape[1] ** -0.5
         return {
             "variance": average([variance_hinge(view, target) for view in views]),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from e2mc.criteria import (
 
 FORMS: dict[str, Callable[[], Criterion]] = {
     "e2mc-cube": lambda: E2MC("hypercube", 1.0, 100.0),
+    "e2mc-auto": lambda: E2MC("hypersphere", 1.0, "auto"),
     "e2mc-sphere": lambda: E2MC("hypersphere", 1.0, 25.0),
     "vcreg": VCReg,
     "vcreg-projector": lambda: VCReg(space="projector"),
@@ -73,6 +75,8 @@ def awkward(case: str) -> list[Tensor]:
         z[:, 6:] = z[:, :6]
     elif case == "equal views":
         z[1] = z[0]
+    elif case == "zero rows":
+        z[:, ::3] = 0.0
     elif case == "saturated":
         z = 1e4 * z.sign()
     elif case == "two rows":
@@ -93,6 +97,7 @@ def awkward(case: str) -> list[Tensor]:
         "constant views",
         "repeated rows",
         "equal views",
+        "zero rows",
         "saturated",
         "two rows",
         "two columns",
@@ -109,6 +114,21 @@ def test_finite_in_awkward_cases(form: str, case: str, dtype: torch.dtype) -> No
     if dtype == torch.float32:
         for gradient in torch.autograd.grad(loss, views):
             assert gradient.isfinite().all()
+
+
+@every_form
+def test_a_row_of_zeros_does_not_take_all_the_gradient(form: str) -> None:
+    """As a projector that ends in a ReLU gives it; F.normalize would hand it 1e9 and more."""
+    whole = awkward("as it is")
+    with_zeros = [view.clone() for view in whole]
+    for view in with_zeros:
+        view[3] = 0.0
+
+    def largest(views: list[Tensor]) -> float:
+        views = [view.requires_grad_() for view in views]
+        return max(float(g.abs().max()) for g in torch.autograd.grad(FORMS[form]()(views), views))
+
+    assert largest(with_zeros) < 100 * largest(whole)
 
 
 @every_form
@@ -183,11 +203,20 @@ def test_large_finite_values_are_not_mistaken_for_infinity() -> None:
         ([torch.zeros(3, 2), torch.zeros(4, 2)], r"view 1 is \(4, 2\) but view 0 is \(3, 2\)"),
         ([torch.zeros(3, 2, dtype=torch.int64)], "floating-point"),
         ([torch.zeros(1, 2)], r"1 row\(s\)"),
+        ({"a": torch.zeros(3, 2)}, r"takes a list of views, each \(n, d\), and got .*dict"),
+        ([np.zeros((3, 2))], r"view 0 must be a tensor, got .*ndarray"),
     ],
 )
 def test_refuses_misshapen_views(views: list[Tensor], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         E2MC("hypercube", 1.0, 1.0)(views)
+
+
+@every_form
+def test_views_of_two_precisions_are_computed_in_the_higher(form: str) -> None:
+    a, b = torch.randn(2, 9, 4, dtype=torch.float64)
+    a = a.float()
+    torch.testing.assert_close(FORMS[form]()([a, b]), FORMS[form]()([a.double(), b]))
 
 
 @pytest.mark.parametrize("kind", [MEC, MutualInformation])

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from e2mc.criteria import MEC, CorInfoMax
+from e2mc.criteria.moving_average import MovingAverage
 
 
 def reference_mec(p: Tensor, z: Tensor, inverse: float, order: int = 4) -> Tensor:
@@ -101,6 +102,22 @@ def test_corinfomax_in_evaluation_mode_keeps_its_averages() -> None:
     assert all(torch.equal(before[name], value) for name, value in criterion.state_dict().items())
     with pytest.raises(ValueError, match="moving average"):
         criterion(list(torch.randn(2, 9, 3)))
+
+
+def test_a_refused_batch_leaves_no_memory() -> None:
+    criterion = CorInfoMax(invariance_weight=1.0)
+    with pytest.raises(ValueError, match="needs two views"):
+        criterion([torch.randn(9, 4)])
+    assert criterion.mean.past is None
+
+
+def test_a_memory_loaded_on_another_device_follows_the_embeddings() -> None:
+    average = MovingAverage(0.5)
+    average(torch.ones(3), torch.zeros(3))
+    elsewhere = torch.ones(3, device="meta")
+    assert average(elsewhere, elsewhere).is_meta
+    assert average.past is not None
+    assert average.past.is_meta
 
 
 @pytest.mark.parametrize(

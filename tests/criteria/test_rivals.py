@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from e2mc.criteria import MMCR, Uniformity, VCReg
+from e2mc.criteria import MMCR, Uniformity, VCReg, variance_hinge
 
 
 def official_vcreg(views: list[Tensor], mu: float, nu: float, space: str) -> Tensor:
@@ -47,6 +47,13 @@ def test_uniformity(over_views: str, factor: float) -> None:
         strict=True,
     ):
         torch.testing.assert_close(one, other)
+
+
+def test_the_variance_hinge_by_itself() -> None:
+    half = torch.randn(64, 5).half()
+    torch.testing.assert_close(variance_hinge(half), variance_hinge(half.float()))
+    with pytest.raises(ValueError, match=r"n >= 2, got \(1, 5\)"):
+        variance_hinge(half[:1])
 
 
 def test_uniformity_of_two_opposite_points_and_of_one_point() -> None:
