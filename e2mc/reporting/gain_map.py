@@ -153,6 +153,7 @@ def _caption(found: Evaluations, frame: pd.DataFrame) -> str:
     options = found.experiment.evaluation.subsets
     assert options is not None
     counts = [int((frame["verdict"] == verdict).sum()) for verdict in VERDICTS]
+    counted = " Coarse labels too are given to so many images of each of the original classes."
     kind = "linear classifiers" if options.classifier == "linear" else "nearest neighbours"
     return (
         f"Gain over continued training in points of top-1, {kind} on frozen features, mean over "
@@ -160,7 +161,7 @@ def _caption(found: Evaluations, frame: pd.DataFrame) -> str:
         f"with its standard error. Bold: clear at {100 * LEVEL:g}{THIN}% by the paired t-test, "
         f"after Holm's correction over the points of a row's criterion and base. Clear gains: "
         f"{counts[1]} of {len(frame)} points; clear losses: {counts[2]}; elsewhere nothing can be "
-        "said."
+        "said." + (counted if "coarse" in set(frame["subset"]) else "")
     )
 
 
