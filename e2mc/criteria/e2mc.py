@@ -68,7 +68,7 @@ class E2MC(Criterion):
         entropy_weight: beta.
         covariance_weight: gamma. "auto": the published ratio to the entropy weight, of VICReg
             (hypercube) or SwAV (hypersphere), times (their d)/d, as the covariance term grows like
-            d; d is that of the first batch, before which ``weights`` has no covariance.
+            d; d is that of the first batch, before which the criterion has no such weight.
         entropy_over_views: "mean" (official code) or "sum" (Algorithm 1).
         spacing: m of the entropy estimate; None means round(sqrt(n)).
         epsilon: inside the logarithm; 1e-7 in Algorithm 1.

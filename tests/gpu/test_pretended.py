@@ -64,9 +64,11 @@ def accelerator() -> Iterator[torch.device]:
         yield device
 
 
-def _draw_on_the_host(rows: int, columns: int, seed: int, device: torch.device) -> Tensor:
+def _draw_on_the_host(
+    rows: int, columns: int, seed: int, step: Tensor, device: torch.device
+) -> Tensor:
     """The pretended device has no generators."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed + int(step))
     return torch.randn(rows, columns, generator=generator).to(device, non_blocking=True)
 
 
