@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from e2mc.criteria.criterion import Criterion, average, require, unit_rows
+from e2mc.criteria.criterion import Criterion, average, require
 from e2mc.criteria.moving_average import MovingAverage
+from e2mc.criteria.rows import unit_rows
 
 
 class CorInfoMax(Criterion):

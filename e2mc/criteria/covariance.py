@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from e2mc.criteria.rows import at_least_float32, refuse_unless_batch
+
 
 def covariance_penalty(u: Tensor) -> Tensor:
     """Sum of the squared off-diagonal sample covariances, divided by the number of dimensions.
@@ -42,10 +44,9 @@ def covariance_penalty(u: Tensor) -> Tensor:
 
     Cost: O(n d min(n, d)) time; forward keeps u and one (n, d) buffer, the gradient, for backward.
     """
-    if u.ndim != 2 or u.shape[0] < 2:
-        raise ValueError(f"covariance_penalty needs (n, d) with n >= 2, got {tuple(u.shape)}")
+    refuse_unless_batch(u, "covariance_penalty")
     with torch.autocast(u.device.type, enabled=False):
-        u = u.to(torch.promote_types(u.dtype, torch.float32))
+        u = at_least_float32(u)
         if torch.compiler.is_compiling():  # which cannot look into an autograd.Function with a jvp
             return _formula(u)
         penalty: Tensor = _CovariancePenalty.apply(u)[0]  # type: ignore[no-untyped-call]

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from e2mc.criteria.gather import gather_rows, rows_per_rank
 from e2mc.criteria.guards import InputGuard
@@ -133,17 +132,6 @@ def total(scalars: Sequence[Tensor]) -> Tensor:
 def average(scalars: Sequence[Tensor]) -> Tensor:
     """The mean of one or more scalars."""
     return total(scalars) / len(scalars)
-
-
-def unit_rows(z: Tensor) -> Tensor:
-    """L2-normalised rows; a row of zeros, which has no direction, stays zero without gradient.
-
-    `F.normalize` would hand it a gradient of 1e12 times the others', which ends a training: a
-    projector that ends in a ReLU gives such rows.
-    """
-    unit = F.normalize(z, dim=1)
-    has_direction = unit.detach().square().sum(dim=1, keepdim=True) > 0.5
-    return torch.where(has_direction, unit, 0.0)
 
 
 def require(condition: bool, message: str) -> None:

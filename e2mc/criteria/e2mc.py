@@ -7,6 +7,7 @@ from torch import Tensor
 
 from e2mc.criteria.covariance import covariance_penalty
 from e2mc.criteria.criterion import Criterion, average, require, total
+from e2mc.criteria.rows import at_least_float32
 from e2mc.criteria.spacings import marginal_entropy
 
 Space = Literal["hypercube", "hypersphere"]
@@ -37,7 +38,7 @@ def to_unit_cube(z: Tensor, space: Space) -> Tensor:
     Deviation: the official code writes the distribution function with erf; here it is ndtr,
     which keeps its relative precision in the lower tail.
     """
-    z = z.to(torch.promote_types(z.dtype, torch.float32))
+    z = at_least_float32(z)
     if space == "hypercube":
         return torch.sigmoid(z)
     if space == "hypersphere":

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from e2mc.criteria.criterion import Criterion, average, require, unit_rows
+from e2mc.criteria.criterion import Criterion, average, require
+from e2mc.criteria.rows import unit_rows
 
 
 class KoLeo(Criterion):

@@ -5,7 +5,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from e2mc.criteria.criterion import Criterion, average, require, unit_rows
+from e2mc.criteria.criterion import Criterion, average, require
+from e2mc.criteria.rows import unit_rows
 
 _WARMUP_FACTOR = 8  # main_pretrain.py raises 1/lambda eightfold at the start
 

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from e2mc.criteria.rows import at_least_float32, refuse_unless_batch
+
 _ROW_BITS = 16  # of a packed sort key; the float32 pattern takes the 32 bits above
 _CHUNK = 1 << 17  # elements one thread sorts at a time: 1 MiB of keys stays in a core's cache
 
@@ -44,15 +46,14 @@ def marginal_entropy(u: Tensor, spacing: int | None = None, eps: float = 1e-7) -
 
     Cost: O(d n log n) time; forward keeps u and one (n, d) buffer, the gradient, for backward.
     """
-    if u.ndim != 2 or u.shape[0] < 2:
-        raise ValueError(f"marginal_entropy needs (n, d) with n >= 2, got {tuple(u.shape)}")
+    refuse_unless_batch(u, "marginal_entropy")
     rows = u.shape[0]
     spacing = round(math.sqrt(rows)) if spacing is None else spacing
     if spacing < 1:
         raise ValueError(f"spacing must be at least 1, got {spacing}")
     if not eps > 0:
         raise ValueError(f"eps must be positive, got {eps}")
-    u = u.to(torch.promote_types(u.dtype, torch.float32))
+    u = at_least_float32(u)
     spacing = min(spacing, rows - 1)
     if torch.compiler.is_compiling():  # which cannot look into an autograd.Function with a jvp
         return _spaced(u.sort(dim=0, stable=True).values, spacing, eps).log().mean(dim=0)

@@ -6,7 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from e2mc.criteria.criterion import Criterion, average, require, total, unit_rows
+from e2mc.criteria.criterion import Criterion, average, require, total
+from e2mc.criteria.rows import unit_rows
 
 
 class Uniformity(Criterion):

@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from e2mc.criteria.covariance import covariance_penalty
-from e2mc.criteria.criterion import Criterion, average, require, total, unit_rows
+from e2mc.criteria.criterion import Criterion, average, require, total
+from e2mc.criteria.rows import at_least_float32, refuse_unless_batch, unit_rows
 
 
 def variance_hinge(z: Tensor, target: float = 1.0, epsilon: float = 1e-4) -> Tensor:
@@ -26,9 +26,8 @@ def variance_hinge(z: Tensor, target: float = 1.0, epsilon: float = 1e-4) -> Ten
     Raises:
         ValueError: z is not (n, d) with n >= 2.
     """
-    if z.ndim != 2 or z.shape[0] < 2:
-        raise ValueError(f"variance_hinge needs (n, d) with n >= 2, got {tuple(z.shape)}")
-    z = z.to(torch.promote_types(z.dtype, torch.float32))
+    refuse_unless_batch(z, "variance_hinge")
+    z = at_least_float32(z)
     return F.relu(target - (z.var(dim=0) + epsilon).sqrt()).mean()
 
 

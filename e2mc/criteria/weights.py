@@ -9,6 +9,7 @@ from torch import Tensor
 
 from e2mc.criteria.criterion import Criterion, require
 from e2mc.criteria.e2mc import E2MC
+from e2mc.criteria.rows import at_least_float32
 
 _SCALE = 1024.0  # float16 does not resolve the gradients of a mean over a batch
 
@@ -61,8 +62,7 @@ def suggest_weights(
         any(view.requires_grad for view in embeddings),
         "the embeddings have no gradient: hand over the projector's output, not a detached copy",
     )
-    dtype = torch.promote_types(embeddings[0].dtype, torch.float32)
-    copies = [view.detach().to(dtype).requires_grad_(view.requires_grad) for view in embeddings]
+    copies = [at_least_float32(v.detach()).requires_grad_(v.requires_grad) for v in embeddings]
     criterion = E2MC("hypersphere", 1.0, "auto") if criterion is None else criterion
     training = criterion.training
     try:

@@ -9,9 +9,10 @@ from torch.nn import functional as F
 from e2mc.config import methods as recipes
 from e2mc.config.methods import Backbone, Training
 from e2mc.criteria.gather import gather_rows, rows_per_rank
+from e2mc.criteria.rows import at_least_float32
 from e2mc.errors import E2MCError
 from e2mc.methods.layout import LARS_FILTERS, Layout
-from e2mc.methods.method import Method, Step, at_least_float32, pair, trainable
+from e2mc.methods.method import Method, Step, pair, trainable
 
 
 def barlow_twins_terms(u_a: Tensor, u_b: Tensor) -> dict[str, Tensor]:

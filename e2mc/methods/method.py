@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from e2mc.config.methods import Backbone, Recipe, Training
@@ -124,11 +123,6 @@ def pair(views: list[Tensor], method: str) -> tuple[Tensor, Tensor]:
             f"`methods.{method}.views` to `full_views: 2` and `small_views: 0`"
         )
     return views[0], views[1]
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Half precision as float32, anything else unchanged."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def global_mean(rows: Tensor) -> Tensor:

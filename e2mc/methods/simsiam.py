@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from e2mc.config import methods as recipes
 from e2mc.config.methods import Backbone, Training
+from e2mc.criteria.rows import at_least_float32
 from e2mc.methods.layout import Layout
-from e2mc.methods.method import Method, Step, at_least_float32, global_mean, pair, trainable
+from e2mc.methods.method import Method, Step, global_mean, pair, trainable
 
 
 def simsiam_loss(p_a: Tensor, p_b: Tensor, z_a: Tensor, z_b: Tensor) -> Tensor:

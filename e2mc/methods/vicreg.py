@@ -8,9 +8,10 @@ from e2mc.config import methods as recipes
 from e2mc.config.methods import Backbone
 from e2mc.criteria import covariance_penalty, variance_hinge
 from e2mc.criteria.gather import gather_rows, rows_per_rank
+from e2mc.criteria.rows import at_least_float32
 from e2mc.errors import E2MCError
 from e2mc.methods.layout import LARS_FILTERS, Layout
-from e2mc.methods.method import Method, Step, at_least_float32, pair
+from e2mc.methods.method import Method, Step, pair
 
 
 def vicreg_terms(z_a: Tensor, z_b: Tensor) -> dict[str, Tensor]:

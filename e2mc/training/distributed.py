@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from e2mc.criteria.rows import at_least_float32
 from e2mc.gpus import settle_on_gpu
 
 
@@ -130,7 +131,7 @@ class SynchronisedBatchNorm(_BatchNorm):
         """Normalise (n, channels, ...); processes may hold different n."""
         if not self.training:
             return super().forward(x)
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        wide = at_least_float32(x)
         dimensions = [0, *range(2, x.ndim)]
         shape = [1, -1, *([1] * (x.ndim - 2))]
         count = wide.new_tensor([x.numel() / x.shape[1]])
